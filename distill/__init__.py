@@ -1,0 +1,1 @@
+"""From trajectories to student versions: scrub, curate, audit, train, evaluate, register."""

@@ -1,0 +1,47 @@
+"""Settings of a distillation run."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DistillOptions:
+    """One run: which agent, which base, how much, how."""
+
+    data: str
+    """The data folder."""
+    agent: str = ""
+    """Agent id, or a pattern id or name of it; empty: the agent with the most successful sessions."""
+    name: str = ""
+    """Name of the student; empty: made from the agent's name."""
+    base: str = "smollm2-135m"
+    """Base model; see `serving.bases`."""
+    prompt: str = "internalised"
+    """`internalised` or `full`."""
+    max_sessions: int = 2000
+    """Training sessions at most; the newest are taken."""
+    min_sessions: int = 30
+    """Fewer successful sessions than this are refused."""
+    held_out: float = 0.15
+    """Share of sessions kept for evaluation."""
+    max_held_out: int = 100
+    """Held-out sessions at most."""
+    epochs: float = 2.0
+    learning_rate: float = 2e-3
+    batch: int = 4
+    """Rows per step."""
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    """Adapted modules."""
+    layers_from: int = 0
+    """First adapted layer: lower ones stay untouched, and the backward pass ends there."""
+    max_length: int = 2048
+    """Tokens per row; longer trajectories are segmented at turn boundaries."""
+    seed: int = 7
+    threads: int = 0
+    """Torch threads; 0: one per core."""
+    teacher_distillable: str = "unknown"
+    """Whether the teacher's terms allow training on its outputs: `yes`, `no` (blocks), `unknown` (warns)."""
+    admin_url: str = ""
+    """Admin API of a running control plane; empty: found through the data folder, or the store is opened directly."""

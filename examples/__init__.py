@@ -1,0 +1,1 @@
+"""Runnable examples, the demo agent and its teacher among them."""

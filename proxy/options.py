@@ -1,0 +1,114 @@
+"""Settings of the two planes. Each process gets its own as JSON in the environment variable TUTELAGE_OPTIONS."""
+
+import os
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+Options = TypeVar("Options")
+ENVIRONMENT = "TUTELAGE_OPTIONS"
+
+
+@dataclass(frozen=True)
+class DataPlaneOptions:
+    """The agents' port."""
+
+    data: str
+    """The data folder."""
+    teacher_url: str
+    """Base URL of the teacher, with its `/v1`."""
+    host: str = "127.0.0.1"
+    port: int = 8400
+    workers: int = 1
+    """Worker processes; each has its own journal segments."""
+    teacher_key_env: str = ""
+    """Name of the environment variable whose key replaces the agent's; empty: the agent's own key passes through."""
+    student_url: str = "http://127.0.0.1:8402/v1"
+    max_body_bytes: int = 32 * 1024 * 1024
+    """Larger request bodies are refused with 413."""
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 600.0
+    """Longest silence of the teacher, in seconds."""
+    student_timeout_s: float = 20.0
+    """Longest wait for the student's answer before the call falls open to the teacher, in seconds."""
+    caller_memory_s: float = 3600.0
+    """A caller may be served by the student for this long after the teacher last accepted its key, in seconds."""
+    journal_sync: str = "interval"
+    """`interval`: fdatasync at most every 50 ms; `always`: each batch; `os`: left to the system."""
+
+
+@dataclass(frozen=True)
+class RoutingOptions:
+    """Numbers of the gate, the ramp and the guard; symbols as in docs/guarantees.md."""
+
+    epsilon_tools: float = 0.05
+    """Risk limit of patterns that offer tools, in (0, 1)."""
+    epsilon_text: float = 0.10
+    """Risk limit of patterns without tools, in (0, 1)."""
+    alpha: float = 0.05
+    """Probability of a false promotion, in (0, 1)."""
+    session_idle_s: float = 1800.0
+    """A session is over after this many seconds without a call."""
+    session_loss: str = "mean"
+    """Loss of a session: `mean` or `max` of its calls' losses."""
+    ramp: tuple[float, ...] = (0.10, 0.20, 0.40, 0.80)
+    """Canary shares."""
+    ramp_sessions: int = 25
+    """Audited sessions on each canary step."""
+    carry_over_sessions: int = 50
+    """Clean audited canary sessions after which a single-turn pattern's shadow evidence counts for live."""
+    audit_share: float = 0.05
+    """Share of live sessions that the teacher audits."""
+    audit_min_per_day: int = 20
+    """Audits a day and pattern before the share applies."""
+    audit_warn_factor: float = 10.0
+    """The audit share is multiplied by this while the guard warns."""
+    guard_warn: float = 30.0
+    guard_demote: float = 1e4
+    epsilon_invalid: float = 0.01
+    """Limit of the detector on invalid output and fallbacks."""
+    cooldown_sessions: int = 500
+    """Sessions of a pattern that a demoted or blocked version waits in quarantine."""
+    shadow_per_day: int = 20_000
+    """Budget of shadowed calls a day."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+
+
+@dataclass(frozen=True)
+class ControlOptions:
+    """The control plane: owner of the store."""
+
+    data: str
+    teacher_url: str
+    host: str = "127.0.0.1"
+    port: int = 8401
+    teacher_key_env: str = "OPENAI_API_KEY"
+    """Environment variable with the key for audits: the agents' keys are never stored."""
+    student_url: str = "http://127.0.0.1:8402/v1"
+    data_plane_url: str = "http://127.0.0.1:8400/v1"
+    """Shown on the dashboard."""
+    tick_s: float = 0.1
+    """Pause between two rounds of ingest, in seconds."""
+    shadow_concurrency: int = 4
+    shadow_timeout_s: float = 60.0
+    routing: RoutingOptions = field(default_factory=RoutingOptions)
+    prices: dict[str, Price] = field(default_factory=dict)
+    """Price by model name; a model that is not listed has an unknown price, never zero."""
+
+
+def from_environment(kind: type[Options]) -> Options:
+    """The options in TUTELAGE_OPTIONS. Raises msgspec.ValidationError when they don't fit `kind`."""
+    return msgspec.json.decode(os.environ[ENVIRONMENT], type=kind)
+
+
+def to_environment(options: object) -> dict[str, str]:
+    """The current environment with `options` added for a child process."""
+    return {**os.environ, ENVIRONMENT: msgspec.json.encode(options).decode()}

@@ -1,0 +1,1 @@
+"""The student server: rendering, engines, adapters, valid tool calls."""

@@ -1,0 +1,1 @@
+"""Ground floor: what agents say and do. Knows nothing of the floors above."""

@@ -1,0 +1,118 @@
+"""The register of student versions: one immutable folder per version, `manifest.json` written last.
+
+A folder without a manifest is a run that did not finish: it is not a version, and `sweep` removes it.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .errors import UnknownName
+from .layout import DataDir, publish
+
+
+class PromptSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How requests are turned into the student's prompt; the same value in training and in serving."""
+
+    mode: str = "internalised"
+    """`internalised`: the constant lines and the tool schemas are left out; `full`: everything is written out."""
+    skeleton: list[str] = []
+    """The constant lines of the system prompt, as the pattern registry knows them (see `patterns.Skeleton`)."""
+    version: int = 1
+    """Version of the rendering. A server refuses a version that it does not know."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a student version is made of."""
+
+    version: str
+    """`name@digest`, digest being the first 12 hex digits of the SHA-256 over the adapter's files."""
+    name: str
+    status: str
+    """`candidate`: may be shadowed; `rejected`: did not beat its floor, kept for the record."""
+    created_at: float
+    """Unix seconds."""
+    agent_id: str
+    pattern_ids: list[str]
+    base: str
+    """Name of the base model; see `serving.bases`."""
+    base_digest: str
+    prompt: PromptSpec
+    snapshot_at: float
+    """Start time (Unix seconds) of the newest call in the training snapshot: only later sessions may count as proof."""
+    data_digest: str
+    sessions: dict[str, int] = {}
+    """Sessions by part: `train`, `held_out`."""
+    rows: dict[str, int] = {}
+    """Rows kept, and dropped by reason."""
+    config: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+    reason: str = ""
+    """Why it was rejected; empty for a candidate."""
+    seconds: dict[str, float] = {}
+    """Time of each stage."""
+
+
+MANIFEST = "manifest.json"
+LINEAGE = "lineage.jsonl"
+"""One line per training row: {row, trajectory_id, call_ids}."""
+ADAPTER = "adapter"
+"""Folder of the peft adapter inside a version."""
+ADAPTER_GGUF = "adapter.gguf"
+
+
+def adapter_digest(folder: Path) -> str:
+    """First 12 hex digits of the SHA-256 over names and contents of all files below `folder`, in sorted order."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+class StudentRegister:
+    """Reads and writes the versions below `DATA/students`. Readers see whole versions only."""
+
+    def __init__(self, data: DataDir) -> None:
+        self._root = data.students
+
+    def path(self, version: str) -> Path:
+        """Folder of a version, whether it exists or not."""
+        return self._root / version
+
+    def list(self) -> list[Manifest]:
+        """All whole versions, oldest first."""
+        found = [self._read(path) for path in self._root.glob(f"*/{MANIFEST}")]
+        return sorted(found, key=lambda manifest: manifest.created_at)
+
+    def get(self, version: str) -> Manifest:
+        """One version by `name@digest`. Raises UnknownName."""
+        path = self.path(version) / MANIFEST
+        if "/" in version or not path.is_file():
+            known = ", ".join(manifest.version for manifest in self.list()) or "none yet"
+            raise UnknownName(f"There is no student version {version!r}. Known: {known}.")
+        return self._read(path)
+
+    def publish(self, draft: Path, manifest: Manifest) -> Path:
+        """Move a finished draft folder to its place and write the manifest last. Safe to repeat."""
+        target = self.path(manifest.version)
+        if not (target / MANIFEST).exists():
+            if target.exists():
+                shutil.rmtree(target)
+            draft.rename(target)
+            publish(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        return target
+
+    def sweep(self) -> list[str]:
+        """Remove folders that never became a version; returns their names."""
+        broken = [p for p in self._root.iterdir() if p.is_dir() and not (p / MANIFEST).exists()]
+        for path in broken:
+            shutil.rmtree(path)
+        return [path.name for path in broken]
+
+    @staticmethod
+    def _read(path: Path) -> Manifest:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
