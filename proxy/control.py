@@ -1,0 +1,176 @@
+"""The control plane: the one process that owns the store (`python -m tutelage.proxy.control`).
+
+It holds the lock on the data folder, runs the keeper in a thread, the shadow and audit runners and the admin API on an
+event loop. It may die at any moment and start again: agents don't notice, and nothing is lost or counted twice.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ..traffic.errors import TutelageError
+from ..traffic.layout import DataDir
+from ..traffic.store import Store
+from .admin import Admin
+from .control_lock import ControlLock
+from .keeper import Keeper
+from .options import ControlOptions, from_environment
+from .overview import Overview
+from .shadow import AUDIT, SHADOW, Endpoint, Runner
+
+logger = logging.getLogger(__name__)
+ANY_HOST = ("0.0.0.0", "::", "")
+"""Addresses under which the operator has opened the API to the network: any name may be meant."""
+
+
+@dataclass
+class ControlPlane:
+    """The opened data folder with everything that works on it. `close` gives it back."""
+
+    options: ControlOptions
+    data: DataDir
+    lock: ControlLock
+    store: Store
+    keeper: Keeper
+    runners: list[Runner] = field(default_factory=list)
+    clock: Callable[[], float] = time.time
+
+    @classmethod
+    def open(
+        cls, data: DataDir, options: ControlOptions, url: str = "", clock: Callable[[], float] = time.time
+    ) -> "ControlPlane":
+        """Take the lock and open the store. `url` is where the admin API will be, for other commands.
+
+        Raises DataFolderLocked, DataFolderError or StoreTooNew; nothing is held then.
+        """
+        lock = ControlLock.acquire(data.prepare(), url)
+        try:
+            store = Store(data.store)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            keeper = Keeper(data, store, options.routing, clock=clock)
+        except BaseException:
+            store.close()
+            lock.release()
+            raise
+        return cls(options, data, lock, store, keeper, clock=clock)
+
+    @property
+    def app(self) -> Any:
+        """The admin API and the dashboard, as an ASGI application."""
+        overview = Overview(self.store, self.keeper, self.options, self.data.runs, self.runners)
+        hosts = None if self.options.host in ANY_HOST else (self.options.host,)
+        return Admin(overview, self.data, self.clock, hosts).app()
+
+    def catch_up(self) -> None:
+        """Take in everything that the journal holds."""
+        self.keeper.catch_up()
+
+    def close(self) -> None:
+        """Give the store and the lock back."""
+        self.store.close()
+        self.lock.release()
+
+    def add_runners(self, client: httpx.AsyncClient) -> None:
+        """The shadow and the audit runner."""
+        options = self.options
+        key = os.environ.get(options.teacher_key_env, "") if options.teacher_key_env else ""
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        ends = {SHADOW: Endpoint(options.student_url, timeout_s=options.shadow_timeout_s)}
+        if options.teacher_url:
+            ends[AUDIT] = Endpoint(options.teacher_url, headers, options.shadow_timeout_s)
+        for kind, endpoint in ends.items():
+            runner = Runner(
+                kind, self.keeper, endpoint, client, concurrency=options.shadow_concurrency, clock=self.clock
+            )
+            self.runners.append(runner)
+
+
+async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
+    """Run everything until `stopped` is set, then stop in order: API, runners, keeper with a last round."""
+    options, stop = plane.options, threading.Event()
+    async with httpx.AsyncClient(timeout=options.shadow_timeout_s, trust_env=False) as client:
+        plane.add_runners(client)
+        keeper = threading.Thread(target=plane.keeper.run, args=(stop, options.tick_s), name="keeper")
+        keeper.start()
+        runners = [asyncio.create_task(runner.run()) for runner in plane.runners]
+        try:
+            await _serve_http(plane, stopped)
+        finally:
+            for task in runners:
+                task.cancel()
+            await asyncio.gather(*runners, return_exceptions=True)
+            stop.set()
+            await asyncio.to_thread(keeper.join)
+            await asyncio.to_thread(plane.catch_up)
+
+
+async def _serve_http(plane: ControlPlane, stopped: asyncio.Event) -> None:
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+    from granian.server.embed import Server
+
+    options = plane.options
+    server = Server(
+        plane.app,
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.ASGINL,
+        log_level=LogLevels.warning,
+        log_access=False,
+        websockets=False,
+    )
+    serving = asyncio.create_task(server.serve())
+    waiting = asyncio.create_task(stopped.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not serving.done():
+        server.stop()
+    await serving
+
+
+async def _run(plane: ControlPlane) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await serve(plane, stopped)
+
+
+def main() -> int:
+    """Entry of the process; its options come in the environment variable TUTELAGE_OPTIONS."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    options = from_environment(ControlOptions)
+    try:
+        plane = ControlPlane.open(DataDir(Path(options.data)), options, f"http://{_shown(options.host)}:{options.port}")
+    except TutelageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        asyncio.run(_run(plane))
+    finally:
+        plane.close()
+    return 0
+
+
+def _shown(host: str) -> str:
+    """The address under which this machine reaches a listening address."""
+    if host in ANY_HOST:
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Teacher or student: the routing decision of one call, as a pure function with a reason.
+
+Capability before policy: what a student cannot do goes to the teacher whatever the route says. Then the big switch,
+the pattern, its route, the caller, and last the session's bucket. The first reason that sends a call to the teacher is
+the one recorded. No clock, no I/O: the data plane hands in what it knows.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .routes import RouteTable, assigned
+from .states import SERVING
+
+MAX_BYTES = 256 * 1024
+"""Longer request bodies are more than a small student's context is worth."""
+_NEUTRAL_CHOICES = (None, "auto", "none", "required")
+_TEXT_PARTS = ("text", "refusal")
+_OTHER_PARTS = ("image_url", "input_audio", "file", "image", "video_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a call goes and why."""
+
+    route: str
+    """`teacher` or `student`."""
+    reason: str
+    """`cannot:<what>`, `switched_off`, `unknown_pattern`, `no_route`, `state:<state>`, `caller_not_accepted`,
+    `teacher_share`; `state:canary` or `state:live` when the student serves."""
+    student: str = ""
+    """Student version that serves; empty for the teacher."""
+
+
+class RoutedCall(Protocol):
+    """What the decision needs to know of a call; `identify.CallFacts` has it."""
+
+    @property
+    def body(self) -> dict[str, Any]: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def session(self) -> str: ...
+
+
+class KnownPattern(Protocol):
+    """What it needs to know of the pattern; `patterns.Match` has it."""
+
+    @property
+    def pattern_id(self) -> str: ...
+
+
+def decide(
+    call: RoutedCall,
+    match: KnownPattern | None,
+    table: RouteTable,
+    caller_accepted: bool,
+    max_bytes: int = MAX_BYTES,
+) -> Decision:
+    """The route of one call under this table."""
+    lacking = missing_capability(call.body, call.size, max_bytes)
+    if lacking:
+        return Decision("teacher", f"cannot:{lacking}")
+    if table.off:
+        return Decision("teacher", "switched_off")
+    if match is None:
+        return Decision("teacher", "unknown_pattern")
+    route = table.routes.get(match.pattern_id)
+    if route is None:
+        return Decision("teacher", "no_route")
+    if route.state not in SERVING or not route.student:
+        return Decision("teacher", f"state:{route.state}")
+    if not caller_accepted:
+        return Decision("teacher", "caller_not_accepted")
+    if not assigned(route, call.session):
+        return Decision("teacher", "teacher_share")
+    return Decision("student", f"state:{route.state}", route.student)
+
+
+def missing_capability(body: dict[str, Any], size: int, max_bytes: int = MAX_BYTES) -> str:
+    """What this request asks for that no student here can do; empty when there is nothing."""
+    if size > max_bytes:
+        return "long_body"
+    return _odd_output(body) or _odd_tools(body) or _odd_input(body)
+
+
+def _odd_output(body: dict[str, Any]) -> str:
+    if body.get("n") not in (None, 1):
+        return "n"
+    for field in ("logprobs", "top_logprobs", "logit_bias", "audio", "prediction", "web_search_options"):
+        if body.get(field):
+            return field
+    if body.get("modalities") not in (None, [], ["text"]):
+        return "modalities"
+    wanted = body.get("response_format")
+    kind = wanted.get("type") if isinstance(wanted, dict) else wanted
+    return "" if kind in (None, "text") else "response_format"
+
+
+def _odd_tools(body: dict[str, Any]) -> str:
+    for field in ("functions", "function_call", "previous_response_id"):
+        if body.get(field):
+            return field
+    tools = body.get("tools") or ()
+    if not isinstance(tools, list | tuple) or any(not _is_function(tool) for tool in tools):
+        return "tools"
+    choice = body.get("tool_choice")
+    named = isinstance(choice, dict) and choice.get("type") == "function"
+    return "" if named or (not isinstance(choice, dict) and choice in _NEUTRAL_CHOICES) else "tool_choice"
+
+
+def _is_function(tool: Any) -> bool:
+    return (
+        isinstance(tool, dict) and tool.get("type", "function") == "function" and isinstance(tool.get("function"), dict)
+    )
+
+
+def _odd_input(body: dict[str, Any]) -> str:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return "messages"
+    for message in messages:
+        if not isinstance(message, dict):
+            return "messages"
+        if message.get("audio"):
+            return "audio"
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind not in _TEXT_PARTS:
+                return kind if kind in _OTHER_PARTS else "content_part"
+    return ""

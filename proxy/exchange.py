@@ -1,0 +1,161 @@
+"""One call in progress: what is sent to the agent, and the record of it for the journal.
+
+Invariant: the record is appended exactly once, and before the agent gets the end of its answer, so that a call whose
+answer is complete has been handed to the journal.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..traffic import records
+from .headers import to_agent
+from .openai_errors import Problem
+from .upstream import Headers
+
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+Append = Callable[[bytes], bool]
+
+_TEXT_TYPES = ("json", "text/", "event-stream", "xml", "x-www-form-urlencoded")
+
+
+def is_text(content_type: str) -> bool:
+    """Whether bodies of this type are kept in the log; an unnamed type is."""
+    return not content_type or any(kind in content_type for kind in _TEXT_TYPES)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The agent's side of one call. The data plane fills in the notes as it learns them."""
+
+    send: Send
+    append: Append
+    method: str
+    path: str
+    headers: Headers
+    named: dict[str, str]
+    """The headers by name; of repeated ones the last."""
+    keep_bytes: int
+    """Longer answers go to the agent, but their bytes are not kept."""
+    started_at: float = field(default_factory=time.time)
+    clock_start: float = field(default_factory=time.perf_counter)
+    call_id: str = ""
+    caller: str = ""
+    route: str = "teacher"
+    reason: str = ""
+    fallback: str = ""
+    student: str = ""
+    model: str = ""
+    pattern: str = ""
+    session: str = ""
+    trajectory: str = ""
+    hint: str = ""
+    retry: int = 0
+    stream: bool = False
+    cancelled: bool = False
+    error: str = ""
+    status: int = 0
+    request: bytes = b""
+    response_type: str = ""
+    request_id: str = ""
+    confidence: float | None = None
+    first_byte_ms: float = 0.0
+    request_read: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the agent has nothing more to send but its leaving."""
+    begun: bool = False
+    logged: bool = False
+    _pieces: list[bytes] = field(default_factory=list)
+    _kept: int = 0
+
+    def __post_init__(self) -> None:
+        self.call_id = self.call_id or records.new_call_id(self.started_at)
+
+    async def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
+        """Send the head. `length` is given when the body will have exactly that many bytes."""
+        found = dict(headers)
+        self.status, self.begun = status, True
+        self.response_type = found.get("content-type", "")
+        self.request_id = found.get("x-request-id") or self.call_id
+        if self.stream and "json" in self.response_type:
+            self.stream = False
+        out = to_agent(headers, self._own_headers())
+        if length is not None:
+            out.append((b"content-length", str(length).encode()))
+        await self.send({"type": "http.response.start", "status": status, "headers": out})
+
+    def _own_headers(self) -> Headers:
+        own = [("x-request-id", self.request_id), ("x-tutelage-call-id", self.call_id)]
+        own += [("x-tutelage-route", self.route), ("x-tutelage-reason", self.fallback or self.reason)]
+        model = self.student if self.route == "student" else self.model
+        if model and model.isascii() and model.isprintable():
+            own.append(("x-tutelage-model", model))
+        if self.confidence is not None:
+            own.append(("x-tutelage-confidence", f"{self.confidence:.4f}"))
+        return own
+
+    def keep(self, piece: bytes) -> None:
+        """Remember a piece of the answer for the record."""
+        if not self.first_byte_ms:
+            self.first_byte_ms = self._elapsed_ms()
+        self._kept += len(piece)
+        if self._kept <= self.keep_bytes:
+            self._pieces.append(piece)
+
+    async def body(self, piece: bytes, more: bool) -> None:
+        """Send a piece of the body."""
+        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    async def refuse(self, problem: Problem, route: str = "none") -> None:
+        """Answer with an error of our own."""
+        body = problem.body()
+        self.error, self.route, self.stream = problem.code, route, False
+        if not self.reason:
+            self.reason = problem.code
+        self.keep(body)
+        self.status, self.response_type = problem.status, "application/json"
+        self.log()
+        await self.begin(problem.status, [("content-type", "application/json")], len(body))
+        await self.body(body, more=False)
+
+    def log(self) -> None:
+        """Append the record, the first time it is called."""
+        if not self.logged:
+            self.logged = True
+            self.append(records.encode(self._record()))
+
+    def _record(self) -> records.CallRecord:
+        whole = self._kept <= self.keep_bytes and is_text(self.response_type)
+        return records.CallRecord(
+            call_id=self.call_id,
+            started_at=self.started_at,
+            method=self.method,
+            endpoint=self.path,
+            caller=self.caller,
+            route=self.route,
+            reason=self.reason,
+            fallback=self.fallback,
+            student=self.student,
+            pattern=self.pattern,
+            session=self.session,
+            trajectory=self.trajectory,
+            hint=self.hint,
+            status=self.status,
+            stream=self.stream,
+            cancelled=self.cancelled,
+            error=self.error,
+            first_byte_ms=self.first_byte_ms,
+            latency_ms=self._elapsed_ms(),
+            retry=self.retry,
+            request=self.request,
+            response=b"".join(self._pieces) if whole else b"",
+            response_type=self.response_type,
+            request_id=self.request_id,
+            confidence=self.confidence,
+        )
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self.clock_start) * 1000

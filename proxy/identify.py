@@ -1,0 +1,107 @@
+"""What one call is about, read from its headers and its parsed body. Pure: no clock, no disk, no network.
+
+The session key must be the same for every call of one agent run without remembering anything, for a run's calls may
+reach different workers. So it hashes what all of them repeat: the caller and the conversation's opening. System lines
+are left out, because a clock in the system prompt would give each call a session of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+OPENING_ROLES_LEFT_OUT = ("system", "developer")
+TRAJECTORY_HEADER = "x-tutelage-trajectory"
+PATTERN_HEADER = "x-tutelage-pattern"
+TRAJECTORY_KEY = "tutelage_trajectory"
+"""Key in the request's `metadata` that names the trajectory; the header wins."""
+PATTERN_KEY = "tutelage_pattern"
+
+_sorted = msgspec.json.Encoder(order="deterministic")
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """A chat call as the routing decision sees it."""
+
+    body: dict[str, Any]
+    """The parsed request."""
+    size: int
+    """Bytes of the request body."""
+    caller: str
+    """Keyed hash of the agent's key, empty when it sent none."""
+    session: str
+    """Session key, 32 hex digits; see `session_key`."""
+    trajectory: str = ""
+    """Trajectory named by the agent, empty when it named none."""
+    hint: str = ""
+    """Pattern named by the agent, empty when it named none."""
+    retry: int = 0
+    """How often the agent's client library has tried this call before."""
+    stream: bool = False
+
+
+def call_facts(headers: Mapping[str, str], body: dict[str, Any], size: int, caller: str) -> CallFacts:
+    """The facts of one call; `headers` with lower-case names. Odd values are ignored, never an error."""
+    metadata = body.get("metadata")
+    named = metadata if isinstance(metadata, dict) else {}
+    trajectory = headers.get(TRAJECTORY_HEADER) or _text(named.get(TRAJECTORY_KEY))
+    return CallFacts(
+        body=body,
+        size=size,
+        caller=caller,
+        session=session_key(caller, trajectory, body),
+        trajectory=trajectory,
+        hint=headers.get(PATTERN_HEADER) or _text(named.get(PATTERN_KEY)),
+        retry=retry_count(headers),
+        stream=body.get("stream") is True,
+    )
+
+
+def session_key(caller: str, explicit: str, body: dict[str, Any]) -> str:
+    """32 hex digits: the same for all calls of one run, different (almost surely) for runs that open differently.
+
+    The explicit id decides when there is one; else the messages before the first assistant message, but at least up
+    to the first user message (some agents open with a greeting), system and developer messages left out.
+    """
+    digest = blake2b(caller.encode(), digest_size=16, person=b"session-1")
+    if explicit:
+        digest.update(b"\0x" + explicit.encode("utf-8", "surrogatepass"))
+    else:
+        digest.update(b"\0o" + _encoded(list(_opening(body.get("messages")))))
+    return digest.hexdigest()
+
+
+def _opening(messages: object) -> Iterable[object]:
+    asked = answered = False
+    for message in messages if isinstance(messages, list) else ():
+        role = message.get("role") if isinstance(message, dict) else None
+        if role in OPENING_ROLES_LEFT_OUT:
+            continue
+        answered = answered or role == "assistant"
+        if asked and answered:
+            return
+        yield message
+        asked = asked or role == "user"
+        if asked and answered:
+            return
+
+
+def _encoded(value: object) -> bytes:
+    try:
+        return _sorted.encode(value)
+    except (ValueError, RecursionError, TypeError):
+        # Lone surrogates and the like: bodies that only the lenient parser accepts.
+        return repr(value).encode("utf-8", "surrogatepass")
+
+
+def retry_count(headers: Mapping[str, str]) -> int:
+    """`x-stainless-retry-count` as the client library sent it; 0 when it is missing or no number."""
+    text = headers.get("x-stainless-retry-count", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,217 @@
+"""The keeper: the one loop that writes the store, and with it everything that the other processes read.
+
+One round: labels into the store; journal into the store; patterns.json when a pattern is new; new student versions,
+fallback counts and finished sessions to the board as events; routes.json when a route changed; then the journal
+segments whose rows are committed are deleted.
+
+Each step is safe to repeat after a crash at any point: ingest is idempotent on call ids, comparisons have their key,
+a session is fed once because the event that fed it is in the store, and files are published whole.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from ..traffic.discovery import Discovery
+from ..traffic.ingest import Ingest, IngestReport
+from ..traffic.journal_reader import Batch, JournalReader
+from ..traffic.layout import DataDir
+from ..traffic.patterns import PatternEntry, Registry
+from ..traffic.store import Store
+from ..traffic.students import StudentRegister
+from . import sessions
+from .board import Board
+from .comparisons import count_since
+from .labels import LabelBox
+from .options import RoutingOptions
+from .shadow import AUDIT, SHADOW, Label, Task
+
+BATCH_BYTES = 4 << 20
+"""Journal bytes taken in one round. Small, so that an off switch never waits long behind a backlog."""
+REVIEW_S = 0.5
+"""Pause between two looks for new students and finished sessions."""
+FEED_SESSIONS = 200
+"""Sessions of one version fed in one review, for the same reason."""
+INVALID_BATCH = 50
+"""Answers without a fault that are counted together; one with a fault is reported at once."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeeperHealth:
+    """How ingest is doing since this process started."""
+
+    rounds: int = 0
+    calls: int = 0
+    duplicates: int = 0
+    unreadable: int = 0
+    damaged_bytes: int = 0
+    """Journal bytes that held no intact record."""
+    backlog_bytes: int = 0
+    """Journal bytes that are not in the store yet."""
+    last_call_at: float = 0.0
+    """When the newest batch was committed, Unix seconds; 0 before the first."""
+    error: str = ""
+    """Why the last round failed; empty when it worked."""
+
+
+class Keeper:
+    """Owns the writing side of the store. `tick` and `operate` may come from different threads."""
+
+    def __init__(
+        self,
+        data: DataDir,
+        store: Store,
+        options: RoutingOptions,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.board = Board(store, options, data.read_secret(), clock)
+        self.health = KeeperHealth()
+        self._data, self._store, self._options, self._clock = data, store, options, clock
+        self.registry = _registry(data, store)
+        self._ingest = Ingest(store, Discovery(self.registry))
+        self._ingest.resume()
+        self._journal = JournalReader(data.journal)
+        self._students = StudentRegister(data)
+        self._labels = LabelBox()
+        self._positions = self._ingest.positions()
+        self._published_patterns = -1
+        self._reviewed = -1e9
+        # Serialises rounds and switches: both read the board's states, change them and publish.
+        self._lock = threading.Lock()
+
+    def run(self, stop: threading.Event, pause_s: float) -> None:
+        """Rounds until `stop`. A failed round is logged and shown, and the next one tries again."""
+        while not stop.is_set():
+            try:
+                busy = self.tick()
+            except Exception as error:
+                logger.exception("A round of the keeper failed and will be tried again")
+                self.health = replace(self.health, error=f"{type(error).__name__}: {error}")
+                busy = False
+            if not busy:
+                stop.wait(pause_s)
+
+    def tick(self) -> bool:
+        """One round. True when the journal holds more than one round's worth."""
+        with self._lock:
+            self._labels.write(self._store)
+            more = self._take_in()
+            if not more and self._clock() - self._reviewed >= REVIEW_S:
+                self._review()
+            self.board.publish(self._data.routes)
+        self.health = replace(self.health, rounds=self.health.rounds + 1, error="")
+        return more
+
+    def catch_up(self) -> None:
+        """Rounds until the journal is in the store and everything is reviewed."""
+        while self.tick():
+            pass
+        self._reviewed = -1e9
+        self.tick()
+
+    def operate(self, pattern_id: str | None, action: str, actor: str, reason: str) -> None:
+        """A person's decision on one pattern, or on everything (None); in force when this returns."""
+        with self._lock:
+            self.board.operate(pattern_id, action, actor, reason)
+            self.board.publish(self._data.routes)
+
+    @property
+    def pending_sessions(self) -> int:
+        """Sessions that will be evidence once they are over and labelled; at least 1 while the journal holds calls."""
+        scopes = [scope for kind in (SHADOW, AUDIT) for scope in self.board.scopes(kind) if self.board.counts(scope)]
+        waiting = sum(sessions.waiting(self._store, scope, self.board.fed(scope)) for scope in scopes)
+        return waiting or int(self._journal.backlog(self._positions) > 0)
+
+    # The label source of the runners.
+
+    def tasks(self, kind: str, limit: int) -> Sequence[Task]:
+        """Labels to get now, of all patterns; see `shadow.LabelSource`."""
+        found: list[Task] = []
+        taken = self._labels.keys()
+        if kind == SHADOW:
+            today = self._clock() // sessions.DAY_S * sessions.DAY_S
+            limit = min(limit, self._options.shadow_per_day - count_since(self._store, SHADOW, today) - len(taken))
+        for scope in self.board.scopes(kind):
+            if len(found) < limit:
+                found += sessions.tasks(self._store, scope, limit - len(found), taken)
+        return found
+
+    def _budget_left(self) -> int:
+        today = self._clock() // sessions.DAY_S * sessions.DAY_S
+        return self._options.shadow_per_day - count_since(self._store, SHADOW, today)
+
+    def deliver(self, label: Label) -> None:
+        """Take one label; it is in the store within a round."""
+        self._labels.put(label)
+
+    def _take_in(self) -> bool:
+        batch = self._journal.read(self._positions, BATCH_BYTES)
+        if batch.records or batch.positions != self._positions:
+            report = self._ingest.apply(batch.records, batch.positions)
+            self._positions = dict(batch.positions)
+            self._note(report, batch)
+        self._publish_patterns()
+        self._drop_finished()
+        backlog = self._journal.backlog(self._positions)
+        self.health = replace(self.health, backlog_bytes=backlog)
+        return bool(batch.records) and backlog > 0
+
+    def _drop_finished(self) -> None:
+        """Delete segments whose rows are committed. A crash in between leaves a position that nobody reads."""
+        finished = self._journal.finished(self._positions)
+        if finished:
+            self._journal.delete(finished)
+            gone = [f"{path.parent.name}/{path.name}" for path in finished]
+            self._ingest.forget_positions(gone)
+            self._positions = {key: at for key, at in self._positions.items() if key not in gone}
+
+    def _note(self, report: IngestReport, batch: Batch) -> None:
+        health = self.health
+        self.health = replace(
+            health,
+            calls=health.calls + report.calls,
+            duplicates=health.duplicates + report.duplicates,
+            unreadable=health.unreadable + report.unreadable,
+            damaged_bytes=health.damaged_bytes + sum(damage.size for damage in batch.damaged),
+            last_call_at=self._clock() if report.calls else health.last_call_at,
+        )
+
+    def _publish_patterns(self) -> None:
+        if len(self.registry) != self._published_patterns:
+            self.registry.publish(self._data.patterns)
+            self._published_patterns = len(self.registry)
+
+    def _review(self) -> None:
+        """Everything that only the store can tell, fed to the board as events."""
+        self._reviewed = self._clock()
+        entries = {entry.pattern_id: entry for entry in self.registry.entries()}
+        for manifest in self._students.list():
+            if manifest.status == "candidate":
+                self.board.register(manifest, entries)
+        idle_before = self._clock() - self._options.session_idle_s
+        self.board.count_invalid(INVALID_BATCH)
+        self.board.count_passed(idle_before)
+        for kind in (SHADOW, AUDIT):
+            self._feed(kind, idle_before)
+
+    def _feed(self, kind: str, idle_before: float) -> None:
+        for scope in self.board.scopes(kind):
+            if self.board.counts(scope):
+                fed = self.board.fed(scope)
+                ready = sessions.closed(self._store, scope, fed=fed, idle_before=idle_before)
+                self.board.feed(scope, ready[:FEED_SESSIONS])
+
+
+def _registry(data: DataDir, store: Store) -> Registry:
+    """All known patterns: those of the published file and those of the store, whichever of the two survived."""
+    registry = Registry.load(data.patterns)
+    for (body,) in store.rows("SELECT body FROM patterns ORDER BY created_at, pattern_id"):
+        registry.add(msgspec.json.decode(body, type=PatternEntry))
+    return registry

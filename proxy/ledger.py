@@ -1,0 +1,172 @@
+"""The ledger: calls, tokens and money by day, pattern and route, and what the student has saved.
+
+Two rules keep it honest. A model without a price makes a sum *unknown*, never zero. And what the student avoided is
+counted in the teacher's tokens, net of the audits that the teacher was paid for: the student counts its own, often
+much shorter, prompt. So the tokens avoided are an estimate: student-served calls times the mean tokens of the
+teacher-served calls of the same pattern (sessions are assigned by hash, so both kinds are alike); a pattern that the
+teacher never answered has only the student's own counts.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..traffic.store import Store
+from .options import Price
+
+_DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Calls of one day, pattern, route and model."""
+
+    day: str
+    """UTC date, `2026-01-31`."""
+    pattern_id: str
+    """Empty for calls of no pattern."""
+    route: str
+    """teacher, student or none."""
+    model: str
+    """The model that answered."""
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    unmetered: int
+    """Answered calls without a token count, such as streams that were cut off."""
+    dollars: float | None
+    """None: the price is unknown. Student-served calls cost the teacher nothing."""
+
+
+@dataclass(frozen=True)
+class Savings:
+    """What one pattern's student-served calls saved, net of audits."""
+
+    pattern_id: str
+    calls: int
+    """Student-served calls."""
+    avoided_prompt: float
+    avoided_completion: float
+    """Teacher tokens avoided (estimate, see the module's text)."""
+    audits: int
+    """Student-served calls that the teacher answered again."""
+    audit_prompt: int
+    audit_completion: int
+    dollars: float | None
+    """Net; None when the price of the pattern's teacher model is unknown."""
+
+    @property
+    def tokens(self) -> float:
+        """Net teacher tokens saved; negative while audits cost more than the student serves."""
+        return self.avoided_prompt + self.avoided_completion - self.audit_prompt - self.audit_completion
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Lines and savings over a span of time."""
+
+    since: float
+    lines: tuple[Line, ...]
+    savings: tuple[Savings, ...]
+    unpriced: tuple[str, ...]
+    """Models that were used and have no price."""
+
+    def spent(self, pattern_id: str | None = None) -> float | None:
+        """Dollars paid for teacher-served calls, audits not included; None when a price is unknown."""
+        return total(line.dollars for line in self.lines if pattern_id in (None, line.pattern_id))
+
+    def saved(self) -> float | None:
+        """Dollars saved, net of audits; None when a price is unknown."""
+        return total(saving.dollars for saving in self.savings)
+
+
+_LINES = """
+SELECT strftime(make_timestamp((started_at * 1000000)::BIGINT), '%Y-%m-%d') AS day,
+       coalesce(pattern_id, '') AS pattern_id, route, coalesce(model, '') AS model, count(*) AS calls,
+       coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
+       coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
+       count(*) FILTER (prompt_tokens IS NULL AND status = 200 AND route <> 'none') AS unmetered
+FROM calls WHERE started_at >= ? AND endpoint LIKE '%/chat/completions' GROUP BY ALL ORDER BY ALL
+"""
+_MEANS = """
+SELECT pattern_id, avg(prompt_tokens) AS prompt, avg(completion_tokens) AS completion,
+       mode(model) AS model
+FROM calls WHERE route = 'teacher' AND prompt_tokens IS NOT NULL AND pattern_id IS NOT NULL GROUP BY pattern_id
+"""
+_AUDITS = """
+SELECT pattern_id, count(*) AS audits, coalesce(sum(teacher_prompt_tokens), 0)::BIGINT AS prompt,
+       coalesce(sum(teacher_completion_tokens), 0)::BIGINT AS completion
+FROM comparisons WHERE kind = 'audit' AND teacher_prompt_tokens IS NOT NULL AND comparisons.at >= ? GROUP BY pattern_id
+"""
+
+
+def ledger(store: Store, prices: Mapping[str, Price], since: float = 0.0) -> Ledger:
+    """Everything since a moment (Unix seconds)."""
+    lines = tuple(_line(row, prices) for row in store.query(_LINES, (since,)))
+    means = {row["pattern_id"]: row for row in store.query(_MEANS)}
+    audits = {row["pattern_id"]: row for row in store.query(_AUDITS, (since,))}
+    served = sorted({line.pattern_id for line in lines if line.route == "student"} | set(audits))
+    savings = tuple(_saving(pattern, lines, means.get(pattern), audits.get(pattern), prices) for pattern in served)
+    unpriced = {line.model for line in lines if line.dollars is None and price_of(line.model, prices) is None}
+    return Ledger(since, lines, savings, tuple(sorted(unpriced)))
+
+
+def price_of(model: str, prices: Mapping[str, Price]) -> Price | None:
+    """The price of a model as its answers name it: by that name, or by the name without the date at its end."""
+    return prices.get(model) or prices.get(_DATE.sub("", model))
+
+
+def cost(price: Price | None, prompt: float, completion: float) -> float | None:
+    """Dollars of so many tokens; None without a price."""
+    return None if price is None else (prompt * price.input + completion * price.output) / 1e6
+
+
+def total(amounts: Iterable[float | None]) -> float | None:
+    """Sum; None when any part is unknown."""
+    known = 0.0
+    for amount in amounts:
+        if amount is None:
+            return None
+        known += amount
+    return known
+
+
+def _line(row: Mapping[str, Any], prices: Mapping[str, Price]) -> Line:
+    return Line(**row, dollars=_paid(row, prices) if row["route"] == "teacher" else 0.0)
+
+
+def _paid(row: Mapping[str, Any], prices: Mapping[str, Price]) -> float | None:
+    if row["unmetered"]:
+        return None
+    # Calls that failed have no tokens and often no model either: they cost nothing.
+    if not row["prompt_tokens"] and not row["completion_tokens"]:
+        return 0.0
+    return cost(price_of(row["model"], prices), row["prompt_tokens"], row["completion_tokens"])
+
+
+def _saving(
+    pattern: str,
+    lines: Sequence[Line],
+    mean: Mapping[str, Any] | None,
+    audit: Mapping[str, Any] | None,
+    prices: Mapping[str, Price],
+) -> Savings:
+    own = [line for line in lines if line.pattern_id == pattern and line.route == "student"]
+    calls = sum(line.calls for line in own)
+    if mean:
+        model, prompt, completion = mean["model"], calls * mean["prompt"], calls * mean["completion"]
+    else:
+        model = max(own, key=lambda line: line.calls).model if own else ""
+        prompt, completion = sum(line.prompt_tokens for line in own), sum(line.completion_tokens for line in own)
+    spent = (audit["prompt"], audit["completion"]) if audit else (0, 0)
+    return Savings(
+        pattern_id=pattern,
+        calls=calls,
+        avoided_prompt=prompt,
+        avoided_completion=completion,
+        audits=audit["audits"] if audit else 0,
+        audit_prompt=spent[0],
+        audit_completion=spent[1],
+        dollars=cost(price_of(model, prices), prompt - spent[0], completion - spent[1]),
+    )

@@ -1,0 +1,199 @@
+"""Which calls need a label, and which sessions are complete: questions to the store, no state of its own.
+
+A session is one trajectory's calls of one pattern. It is over when its trajectory has been silent for the idle time,
+and it counts when all its calls that need labels have them. Sessions are given in the order in which they ended, and
+the list stops at the first one that still lacks a label: a label that is slow to come (a student that runs into its
+timeout, say) must not let luckier sessions overtake it, or the gate would see a sample chosen by its outcome.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..traffic.conversations import answers_of, requests_of
+from ..traffic.store import Store
+from .routes import BUCKETS, bucket
+from .shadow import AUDIT, SHADOW, Task
+
+DAY_S = 86_400.0
+NO_LABEL = ("student_unreachable", "student_queue_full", "student_model_not_found")
+"""Fallback reasons that say nothing about the student's answers: its server was away, busy, or had not loaded it."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose evidence is asked for."""
+
+    pattern_id: str
+    student: str
+    kind: str
+    """`shadow` or `audit`."""
+    share: float = 1.0
+    """Share of sessions that are looked at."""
+    salt: str = ""
+    """Salt of the draw; not the routing salt, or the draw would follow the assignment."""
+    min_per_day: int = 0
+    """The first so many sessions of each UTC day are looked at whatever the share."""
+    after: float = 0.0
+    """Only sessions that began later (Unix seconds), such as after the training snapshot."""
+
+
+@dataclass(frozen=True)
+class SessionLoss:
+    """One closed session with all its labels."""
+
+    trajectory_id: str
+    calls: int
+    mean: float
+    worst: float
+    first_at: float
+    last_at: float
+
+
+# The calls that need a label. Shadow: whole teacher answers. Audit: calls that the student was chosen for and answered,
+# or lost to the teacher by its own fault.
+_NEEDED = {
+    SHADOW: "c.route = 'teacher' AND c.status = 200 AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false)",
+    AUDIT: "c.student = $student AND ((c.route = 'student' AND c.status = 200 AND c.response_id IS NOT NULL"
+    " AND NOT coalesce(c.cancelled, false)) OR coalesce(c.fallback, '') NOT IN ('', {no_label}))",
+}
+_SESSIONS = """
+SELECT c.trajectory_id, min(t.first_at) AS first_at, max(t.last_at) AS last_at, count(*) AS calls,
+       count(x.loss) AS labelled, avg(x.loss) AS mean, max(x.loss) AS worst
+FROM calls c JOIN trajectories t USING (trajectory_id)
+LEFT JOIN comparisons x ON x.call_id = c.call_id AND x.student = $student AND x.kind = $kind
+WHERE c.pattern_id = $pattern AND t.first_at > $after AND c.request_tail IS NOT NULL AND {needed}
+GROUP BY c.trajectory_id ORDER BY last_at, c.trajectory_id
+"""
+_UNLABELLED = """
+SELECT c.call_id, c.trajectory_id, c.fallback, c.prompt_tokens, c.completion_tokens, c.latency_ms
+FROM calls c
+WHERE c.pattern_id = $pattern AND c.request_tail IS NOT NULL AND list_contains($sessions, c.trajectory_id) AND {needed}
+  AND NOT EXISTS (SELECT 1 FROM comparisons x WHERE x.call_id = c.call_id AND x.student = $student AND x.kind = $kind)
+ORDER BY c.started_at, c.call_id
+"""
+
+
+def sessions(store: Store, scope: Scope) -> list[dict[str, Any]]:
+    """The sessions that are looked at, ordered by their end: labelled, half labelled or still open."""
+    rows = store.query(_SESSIONS.format(needed=_needed(scope.kind)), _params(scope) | {"after": scope.after})
+    if scope.share >= 1.0:
+        return rows
+    chosen = _drawn(rows, scope)
+    return [row for row in rows if row["trajectory_id"] in chosen]
+
+
+def tasks(store: Store, scope: Scope, limit: int, taken: Collection[tuple[str, str, str]] = ()) -> list[Task]:
+    """Up to `limit` labels to get, whole sessions, the oldest first. `taken` are keys that are under way."""
+    missing = [row for row in sessions(store, scope) if row["labelled"] < row["calls"]]
+    missing.sort(key=lambda row: (row["first_at"], row["trajectory_id"]))
+    order: dict[str, int] = {}
+    room = limit + len(taken)
+    for row in missing:
+        if room <= 0:
+            break
+        order[row["trajectory_id"]] = len(order)
+        room -= row["calls"] - row["labelled"]
+    if not order:
+        return []
+    rows = store.query(_UNLABELLED.format(needed=_needed(scope.kind)), _params(scope) | {"sessions": list(order)})
+    rows = [row for row in rows if (row["call_id"], scope.student, scope.kind) not in taken]
+    rows.sort(key=lambda row: order[row["trajectory_id"]])
+    return _load(store, scope, rows[:limit])
+
+
+def waiting(store: Store, scope: Scope, fed: Collection[str]) -> int:
+    """Sessions that have not been fed, whatever they still lack."""
+    return sum(row["trajectory_id"] not in fed for row in sessions(store, scope))
+
+
+def closed(store: Store, scope: Scope, *, fed: Collection[str], idle_before: float) -> list[SessionLoss]:
+    """The sessions that are ready to be fed, in the order in which they ended.
+
+    `fed` are the sessions that have been fed already; `idle_before` is the moment (Unix seconds) before which a
+    session's last call must lie.
+    """
+    ready: list[SessionLoss] = []
+    for row in sessions(store, scope):
+        if row["trajectory_id"] in fed:
+            continue
+        if row["last_at"] >= idle_before or row["labelled"] < row["calls"]:
+            break
+        mean, worst = min(float(row["mean"]), 1.0), float(row["worst"])
+        ready.append(SessionLoss(row["trajectory_id"], row["calls"], mean, worst, row["first_at"], row["last_at"]))
+    return ready
+
+
+def passed(store: Store, pattern_id: str, after: float, until: float) -> int:
+    """Sessions of a pattern that ended in (after, until], Unix seconds: they count for a cooldown."""
+    sql = """
+        SELECT count(DISTINCT trajectory_id) FROM calls JOIN trajectories USING (trajectory_id)
+        WHERE calls.pattern_id = ? AND last_at > ? AND last_at <= ?
+    """
+    return store.value(sql, (pattern_id, after, until)) or 0
+
+
+def served_badly(store: Store) -> dict[tuple[str, str], tuple[int, int]]:
+    """Calls that a student was chosen for, and those of them that it did not answer, by pattern and student."""
+    sql = """
+        SELECT pattern_id, student, count(*), count(*) FILTER (coalesce(fallback, '') <> '') FROM calls
+        WHERE coalesce(student, '') <> '' AND pattern_id IS NOT NULL GROUP BY ALL
+    """
+    return {(pattern, student): (n, bad) for pattern, student, n, bad in store.rows(sql)}
+
+
+def is_single_turn(store: Store, pattern_id: str, sample: int = 300) -> bool:
+    """Whether no call of the pattern (of its newest ones) has an assistant message in its history.
+
+    False without calls: what is unknown is treated as the harder case.
+    """
+    sql = """
+        SELECT call_id FROM calls WHERE pattern_id = ? AND request_tail IS NOT NULL ORDER BY started_at DESC LIMIT ?
+    """
+    requests = requests_of(store, [str(row[0]) for row in store.rows(sql, (pattern_id, sample))])
+    messages = [message for request in requests.values() for message in request["messages"]]
+    return bool(requests) and not any(message.get("role") == "assistant" for message in messages)
+
+
+def _drawn(rows: Sequence[Mapping[str, Any]], scope: Scope) -> set[str]:
+    """The sessions that a sampling scope looks at: the day's first ones, those drawn, and those begun already."""
+    chosen: set[str] = set()
+    seen: dict[int, int] = {}
+    for row in sorted(rows, key=lambda row: (row["first_at"], row["trajectory_id"])):
+        day = int(row["first_at"] // DAY_S)
+        seen[day] = seen.get(day, 0) + 1
+        drawn = bucket(scope.salt, row["trajectory_id"]) < round(scope.share * BUCKETS)
+        if drawn or seen[day] <= scope.min_per_day or row["labelled"]:
+            chosen.add(row["trajectory_id"])
+    return chosen
+
+
+def _load(store: Store, scope: Scope, rows: Sequence[Mapping[str, Any]]) -> list[Task]:
+    ids = [row["call_id"] for row in rows]
+    requests, answers = requests_of(store, ids), answers_of(store, ids)
+    return [_task(scope, row, requests[row["call_id"]], answers.get(row["call_id"])) for row in rows]
+
+
+def _task(scope: Scope, row: Mapping[str, Any], request: dict[str, Any], answer: dict[str, Any] | None) -> Task:
+    fallback = row["fallback"] if scope.kind == AUDIT else ""
+    return Task(
+        kind=scope.kind,
+        call_id=row["call_id"],
+        pattern_id=scope.pattern_id,
+        trajectory_id=row["trajectory_id"],
+        student=scope.student,
+        request=request,
+        # After a fallback the stored answer is the teacher's; the student's own is missing, so it has lost already.
+        answer=None if fallback else answer,
+        usage=(None, None) if fallback else (row["prompt_tokens"], row["completion_tokens"]),
+        latency_ms=None if fallback else row["latency_ms"],
+        failure=f"fallback:{fallback}" if fallback else "",
+    )
+
+
+def _needed(kind: str) -> str:
+    return _NEEDED[kind].format(no_label=", ".join(f"'{reason}'" for reason in NO_LABEL))
+
+
+def _params(scope: Scope) -> dict[str, Any]:
+    return {"pattern": scope.pattern_id, "student": scope.student, "kind": scope.kind}

@@ -1,0 +1,62 @@
+"""`python -m tutelage.serving`: the student server, with its ServingOptions as JSON in TUTELAGE_OPTIONS."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from importlib.util import find_spec
+
+import msgspec
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from ..traffic.errors import BadInput, MissingExtra, TutelageError
+from .options import ServingOptions
+from .server import StudentServer
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        options = _options()
+        asyncio.run(_serve(options))
+    except TutelageError as error:
+        sys.exit(str(error))
+
+
+def _options() -> ServingOptions:
+    text = os.environ.get("TUTELAGE_OPTIONS")
+    if not text:
+        raise BadInput("Set TUTELAGE_OPTIONS to the server's options as JSON, or start it through `tutelage serve`.")
+    try:
+        return msgspec.json.decode(text, type=ServingOptions)
+    except msgspec.DecodeError as error:
+        raise BadInput(f"TUTELAGE_OPTIONS holds no valid options: {error}") from error
+
+
+async def _serve(options: ServingOptions) -> None:
+    """One process: the engine's threads and the HTTP loop side by side."""
+    _require_engine()
+    server = Server(
+        StudentServer(options).app,
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.ASGI,
+        log_enabled=False,
+        websockets=False,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    await server.serve()
+
+
+def _require_engine() -> None:
+    if find_spec("xllamacpp") is None:
+        raise MissingExtra("serving", "xllamacpp")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.distill.curate import CallRef, Message, Trajectory
+from tutelage.distill.evaluate import commonest, evaluate, wilson
+from tutelage.serving.render import InvalidOutput
+from tutelage.serving.student import ContextTooLong
+
+TOOLS: list[dict[str, Any]] = [
+    {
+        "type": "function",
+        "function": {"name": name, "parameters": {"type": "object", "properties": {"id": {"type": "string"}}}},
+    }
+    for name in ("track", "cancel")
+]
+
+
+def call(name: str, argument: str) -> Message:
+    function = {"name": name, "arguments": f'{{"id": "{argument}"}}'}
+    return {"role": "assistant", "content": None, "tool_calls": [{"id": "x", "type": "function", "function": function}]}
+
+
+def session(number: int, answer: Message, last: str = "Done.") -> Trajectory:
+    messages = [
+        {"role": "user", "content": f"task {number}"},
+        answer,
+        {"role": "tool", "tool_call_id": "x", "content": "ok"},
+        {"role": "assistant", "content": last},
+    ]
+    calls = (
+        CallRef(f"c{number}a", 1, "p_user", "teacher", "m", 1.0),
+        CallRef(f"c{number}b", 3, "p_tool", "teacher", "m", 2.0),
+    )
+    return Trajectory(f"t{number}", f"s{number}", "a", True, "rule", TOOLS, messages, calls)
+
+
+@dataclass
+class FakeReply:
+    message: Message
+    finish: str = "stop"
+
+
+class Fake:
+    """Answers from a table by the last message's text; an exception in it is raised."""
+
+    def __init__(self, answers: Mapping[str, Message | Exception]) -> None:
+        self.answers = answers
+        self.requests: list[dict[str, Any]] = []
+
+    def answer(self, request: dict[str, Any]) -> FakeReply:
+        self.requests.append(request)
+        found = self.answers[request["messages"][-1]["content"]]
+        if isinstance(found, Exception):
+            raise found
+        return FakeReply(found)
+
+
+SESSIONS = [session(number, call("track", f"A{number}")) for number in range(4)]
+DONE: Message = {"role": "assistant", "content": "Done."}
+
+
+def test_agreement_by_pattern_with_reasons():
+    student = Fake(
+        {
+            "task 0": call("track", "A0"),
+            "task 1": call("cancel", "A1"),
+            "task 2": InvalidOutput("bad_json"),
+            "task 3": ContextTooLong("too long"),
+            "ok": DONE,
+        }
+    )
+    scores = evaluate(student, SESSIONS, SESSIONS, parallel=2)
+    user, tool = sorted(scores.patterns, key=lambda score: score.pattern_id, reverse=True)
+    assert (user.pattern_id, user.calls, user.sessions, user.agreement) == ("p_user", 4, 4, 0.25)
+    assert user.reasons == {"tools": 1, "invalid:bad_json": 1, "refused": 1}
+    assert tool.agreement == 1.0
+    assert scores.agreement == pytest.approx(5 / 8)
+    assert 0 < scores.low < scores.agreement < scores.high < 1
+    assert scores.base is None
+
+
+def test_the_student_gets_what_the_agent_sent():
+    student = Fake({f"task {number}": DONE for number in range(4)} | {"ok": DONE})
+    evaluate(student, SESSIONS[:1], SESSIONS, parallel=1)
+    assert [len(request["messages"]) for request in student.requests] == [1, 3]
+    assert all(request["tools"] == TOOLS for request in student.requests)
+
+
+def test_the_floor_is_the_commonest_training_answer():
+    train = [session(number, call("track", "A1")) for number in range(3)] + [session(9, call("track", "A2"))]
+    assert commonest(train)["p_user"] == call("track", "A1")
+    nothing = Fake({f"task {number}": call("cancel", "x") for number in range(4)} | {"ok": DONE})
+    scores = evaluate(nothing, SESSIONS, train)
+    by_pattern = {score.pattern_id: score for score in scores.patterns}
+    assert by_pattern["p_user"].floor == 0.25
+    assert by_pattern["p_tool"].floor == 1.0
+    assert not scores.beats_floor
+
+
+def test_the_base_is_asked_about_a_few_sessions_only():
+    good = Fake({f"task {number}": call("track", f"A{number}") for number in range(4)} | {"ok": DONE})
+    base = Fake({f"task {number}": DONE for number in range(4)} | {"ok": DONE})
+    scores = evaluate(good, SESSIONS, SESSIONS, base=base, base_sessions=2)
+    assert scores.beats_floor
+    assert (scores.base, scores.base_sessions) == (0.5, 2)
+    assert len(base.requests) == 4
+
+
+def test_no_questions_prove_nothing():
+    scores = evaluate(Fake({}), [], SESSIONS)
+    assert not scores.beats_floor
+    assert (scores.low, scores.high) == (0.0, 1.0)
+
+
+def test_wilson_against_known_values():
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
+@given(st.integers(1, 300), st.floats(0, 1))
+def test_wilson_holds_the_share(n: int, share: float):
+    low, high = wilson(share * n, n)
+    assert 0 <= low <= share + 1e-9
+    assert share - 1e-9 <= high <= 1

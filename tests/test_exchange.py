@@ -1,0 +1,98 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from tutelage.proxy import openai_errors
+from tutelage.proxy.exchange import Exchange, is_text
+from tutelage.traffic.records import CallRecord, decode
+
+
+class Agent:
+    """Keeps what is sent and what is written down, in one order."""
+
+    def __init__(self, **notes: Any) -> None:
+        self.order: list[Any] = []
+        self.call = Exchange(self.send, self.append, "POST", "/v1/x", [], {}, keep_bytes=10, **notes)
+
+    async def send(self, event: Any) -> None:
+        self.order.append(event)
+
+    def append(self, payload: bytes) -> bool:
+        self.order.append(decode(payload))
+        return True
+
+    @property
+    def record(self) -> CallRecord:
+        (record,) = [item for item in self.order if isinstance(item, CallRecord)]
+        return record
+
+
+def test_the_record_is_written_once_and_before_the_end() -> None:
+    agent = Agent()
+
+    async def go() -> None:
+        await agent.call.begin(200, [("content-type", "application/json")])
+        agent.call.keep(b"{}")
+        await agent.call.body(b"{}", more=True)
+        agent.call.log()
+        await agent.call.body(b"", more=False)
+        agent.call.log()
+
+    asyncio.run(go())
+    kinds = [item["type"] if isinstance(item, dict) else "record" for item in agent.order]
+    assert kinds == ["http.response.start", "http.response.body", "record", "http.response.body"]
+    assert (agent.record.status, agent.record.response) == (200, b"{}")
+
+
+def test_headers_tell_who_answered() -> None:
+    agent = Agent(route="student", reason="state:live", student="small@1", model="gpt", confidence=-0.5)
+    asyncio.run(agent.call.begin(200, [("x-tutelage-route", "theirs")], length=2))
+    headers = {name.decode(): value.decode() for name, value in agent.order[0]["headers"]}
+    assert headers == {
+        "x-request-id": agent.call.call_id,
+        "x-tutelage-call-id": agent.call.call_id,
+        "x-tutelage-route": "student",
+        "x-tutelage-reason": "state:live",
+        "x-tutelage-model": "small@1",
+        "x-tutelage-confidence": "-0.5000",
+        "content-length": "2",
+    }
+
+
+def test_a_model_name_that_is_no_header_is_left_out() -> None:
+    agent = Agent(model="m\r\nx-evil: 1")
+    asyncio.run(agent.call.begin(200, []))
+    assert b"x-tutelage-model" not in dict(agent.order[0]["headers"])
+
+
+def test_long_and_binary_answers_are_not_kept() -> None:
+    long, binary = Agent(), Agent(response_type="audio/mpeg")
+    for agent, piece in ((long, b"x" * 11), (binary, b"x")):
+        agent.call.keep(piece)
+        agent.call.log()
+        assert agent.record.response == b""
+        assert agent.record.first_byte_ms > 0
+
+
+def test_an_answer_that_was_to_be_a_stream_but_is_none() -> None:
+    agent = Agent(stream=True)
+    asyncio.run(agent.call.begin(400, [("content-type", "application/json")]))
+    assert not agent.call.stream
+
+
+def test_refusals_are_written_down() -> None:
+    agent = Agent(stream=True)
+    asyncio.run(agent.call.refuse(openai_errors.bad_json("x")))
+    record = agent.record
+    assert (record.status, record.route, record.error, record.reason) == (400, "none", "bad_json", "bad_json")
+    assert not record.stream
+    assert agent.order[-1]["more_body"] is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("", True), ("application/json", True), ("text/event-stream; charset=utf-8", True), ("image/png", False)],
+)
+def test_what_is_text(kind: str, text: bool) -> None:
+    assert is_text(kind) is text

@@ -1,0 +1,74 @@
+"""What people are told about a state."""
+
+import msgspec
+import pytest
+
+from tutelage.proxy.explain import explain
+from tutelage.proxy.machine import apply
+from tutelage.proxy.states import Event, Operator, PatternState, Session, StudentRegistered
+
+
+def after(*events: Event, state: PatternState | None = None) -> PatternState:
+    state = state or PatternState()
+    for event in events:
+        state = apply(state, event).state
+    return state
+
+
+def sessions(kind: str, n: int, loss: float = 0.0) -> list[Event]:
+    return [Session(kind=kind, session=str(i), loss=loss) for i in range(n)]
+
+
+NEW = StudentRegistered(version="lamp@1", single_turn=True, epsilon=0.05)
+SHADOW = after(NEW, *sessions("shadow", 40))
+CANARY = after(*sessions("shadow", 60), state=SHADOW)
+LIVE = after(*sessions("canary", 50), state=CANARY)
+BLOCKED = after(NEW, *sessions("shadow", 10, 1.0))
+OFF = after(Operator(action="off", actor="ada"), state=LIVE)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (PatternState(), "waiting for a student version"),
+        (SHADOW, "canary after 51 more sessions in shadow if all agree"),
+        (CANARY, "live after 50 more audited sessions if all agree; 20% after 25 more"),
+        (
+            after(*sessions("canary", 25), state=CANARY),
+            "live after 25 more audited sessions if all agree; 20% once its",
+        ),
+        (LIVE, "demoted when M reaches 10,000 (now "),
+        (after(*sessions("live", 3, 1.0), state=LIVE), "warning: audits are raised"),
+        (BLOCKED, "a new student version after "),
+        (OFF, "switched off; `routes on` returns it to live"),
+        (after(Operator(action="hold", actor="ada"), state=SHADOW), "held by an operator; canary after 51"),
+        (after(msgspec.structs.replace(NEW, wait=500), *sessions("shadow", 100)), "proven; 400 sessions of cooldown"),
+        (
+            after(
+                *sessions("canary", 90),
+                state=after(msgspec.structs.replace(NEW, single_turn=False), *sessions("shadow", 91)),
+            ),
+            "live after 1 more audited sessions",
+        ),
+    ],
+)
+def test_next(state: PatternState, text: str) -> None:
+    assert text in explain(state)["next"]
+
+
+@pytest.mark.parametrize("state", [PatternState(), SHADOW, CANARY, LIVE, BLOCKED, OFF])
+def test_every_state_has_its_numbers(state: PatternState) -> None:
+    found = explain(state)
+    assert {"state", "student", "n", "losses", "risk", "interval", "wealth", "needed", "serve", "next"} <= found.keys()
+    assert found["state"] == state.state
+    assert msgspec.json.decode(msgspec.json.encode(found)) == found
+
+
+def test_the_evidence_shown_is_the_one_that_counts() -> None:
+    assert explain(SHADOW)["n"] == 40
+    assert explain(CANARY)["n"] == 0
+    assert explain(after(*sessions("canary", 7), state=CANARY))["n"] == 7
+    assert explain(after(*sessions("live", 2), state=LIVE))["n"] == 52
+    assert explain(BLOCKED)["risk"] == 1
+    assert explain(OFF)["n"] == 50
+    assert explain(after(Operator(action="demote", actor="ada"), state=SHADOW))["n"] == 40

@@ -1,0 +1,52 @@
+from tutelage.proxy.headers import decoded, to_agent, to_student, to_teacher
+
+AGENT = [
+    ("host", "proxy"),
+    ("authorization", "Bearer a"),
+    ("cookie", "c"),
+    ("connection", "keep-alive, x-hop"),
+    ("x-hop", "1"),
+    ("te", "trailers"),
+    ("accept-encoding", "gzip"),
+    ("content-length", "3"),
+    ("x-tutelage-pattern", "p"),
+    ("openai-organization", "org"),
+    ("traceparent", "00-1"),
+    ("x-own", "1"),
+    ("x-own", "2"),
+]
+
+
+def test_the_teacher_gets_all_that_is_not_of_this_hop() -> None:
+    assert to_teacher(AGENT) == [
+        ("authorization", "Bearer a"),
+        ("cookie", "c"),
+        ("openai-organization", "org"),
+        ("traceparent", "00-1"),
+        ("x-own", "1"),
+        ("x-own", "2"),
+    ]
+
+
+def test_a_key_of_the_proxy_takes_the_place_of_the_agents() -> None:
+    sent = to_teacher([*AGENT, ("api-key", "b")], key="sk-proxy")
+    assert [value for name, value in sent if name in ("authorization", "api-key")] == ["Bearer sk-proxy"]
+
+
+def test_the_student_gets_no_secret() -> None:
+    assert {name for name, _ in to_student(AGENT)} == {"openai-organization", "traceparent", "x-own"}
+
+
+def test_the_agent_gets_the_upstreams_headers_and_ours() -> None:
+    upstream = [("retry-after", "1"), ("set-cookie", "c"), ("transfer-encoding", "chunked"), ("x-request-id", "theirs")]
+    upstream.append(("content-encoding", "gzip"))
+    assert to_agent(upstream, [("x-request-id", "ours"), ("x-tutelage-route", "teacher")]) == [
+        (b"retry-after", b"1"),
+        (b"content-encoding", b"gzip"),
+        (b"x-request-id", b"ours"),
+        (b"x-tutelage-route", b"teacher"),
+    ]
+
+
+def test_names_are_read_in_lower_case_and_any_byte_is_read() -> None:
+    assert decoded([(b"X-A", b"\xff")]) == [("x-a", "\xff")]

@@ -1,0 +1,173 @@
+"""The loop from the journal to the route table, over a real store and a real journal."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from tutelage.proxy.machine import replay
+from tutelage.proxy.options import RoutingOptions
+from tutelage.proxy.routes import RouteTable
+from tutelage.proxy.shadow import Label
+from tutelage.proxy.states import decode_event
+from tutelage.traffic.errors import BadInput
+from tutelage.traffic.patterns import Registry
+
+
+def table_of(world: Any) -> RouteTable:
+    return msgspec.json.decode(world.data.routes.read_bytes(), type=RouteTable)
+
+
+def test_journal_becomes_calls_and_a_published_pattern(control_world: Any) -> None:
+    ids = control_world.play(40)
+    store = control_world.plane.store
+    assert store.value("SELECT count(*) FROM calls") == 40
+    assert len(Registry.load(control_world.data.patterns)) == 1
+    assert store.value("SELECT count(*) FROM calls WHERE pattern_id = ?", (control_world.pattern,)) == 40
+    assert control_world.plane.keeper.health.calls == len(ids)
+    assert control_world.plane.keeper.health.backlog_bytes == 0
+
+
+def test_a_restart_neither_loses_nor_repeats(control_world: Any) -> None:
+    control_world.play(20)
+    control_world.reopen()
+    control_world.play(20)
+    assert control_world.plane.store.value("SELECT count(*) FROM calls") == 40
+    assert control_world.plane.keeper.health.duplicates == 0
+
+
+def test_a_finished_segment_is_deleted_only_after_its_rows_are_stored(control_world: Any) -> None:
+    control_world.play(5)
+    segments = list(control_world.data.journal.glob("*/*"))
+    control_world.writer.close()
+    control_world.plane.catch_up()
+    assert control_world.plane.store.value("SELECT count(*) FROM calls") == 5
+    assert segments
+    assert not [path for path in control_world.data.journal.glob("*/*") if path.suffix == segments[0].suffix]
+    assert control_world.plane.store.value("SELECT count(*) FROM journal_positions") == 0
+
+
+def test_from_student_to_live_on_proof_and_back_on_failure(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.add_student()
+    board = world.plane.keeper.board
+    assert board.state(world.pattern).state == "shadow"
+    assert table_of(world).routes[world.pattern].share == 0
+    world.play(60)
+    assert world.label() == 60
+    assert board.state(world.pattern).shadow.n == 0  # nothing counts before its session is over
+    world.idle()
+    assert board.state(world.pattern).state == "canary"
+    assert table_of(world).routes[world.pattern].share == pytest.approx(0.10)
+    while board.state(world.pattern).state == "canary":
+        world.play(25, route="student", student=world.version)
+        assert world.label("audit") == 25
+        world.idle()
+        assert world.now < world.__class__.now + 3_000
+    assert board.state(world.pattern).state == "live"
+    assert table_of(world).routes[world.pattern].share == 1.0
+    for _ in range(30):
+        world.play(20, route="student", student=world.version)
+        world.label("audit", loss=1.0)
+        world.idle()
+        world.now += 86_400.0
+        if board.state(world.pattern).state == "quarantined":
+            break
+    assert board.state(world.pattern).state == "quarantined"
+    assert table_of(world).routes[world.pattern].share == 0
+
+
+def test_the_log_alone_gives_the_same_state(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.add_student()
+    world.play(30)
+    world.label(loss=0.10)
+    world.idle()
+    before = world.plane.keeper.board.state(world.pattern)
+    rows = world.plane.store.rows("SELECT detail FROM route_events WHERE kind <> 'transition' ORDER BY seq")
+    assert replay(decode_event(detail) for (detail,) in rows) == before
+    assert before.shadow.n == 30
+    world.reopen()
+    world.idle()
+    assert world.plane.keeper.board.state(world.pattern) == before  # and no session was fed a second time
+
+
+def test_slow_labels_hold_later_sessions_back(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.add_student()
+    ids = world.play(10)
+    for task in world.plane.keeper.tasks("shadow", 100):
+        if task.call_id != ids[3]:
+            world.plane.keeper.deliver(Label(task, 0.0, "same", 1, task.answer, world.now, 5.0))
+    world.idle()
+    assert world.plane.keeper.board.state(world.pattern).shadow.n == 3
+    assert world.plane.keeper.pending_sessions == 7
+    assert [task.call_id for task in world.plane.keeper.tasks("shadow", 100)] == [ids[3]]
+
+
+def test_fallbacks_are_losses_without_asking_and_alarm_the_detector(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.add_student()
+    world.play(60)
+    world.label()
+    world.idle()
+    world.play(1, route="teacher", student=world.version, fallback="invalid_output")
+    tasks = world.plane.keeper.tasks("audit", 100)
+    assert [task.failure for task in tasks] == ["fallback:invalid_output"]
+    world.play(4, route="teacher", student=world.version, fallback="invalid_output")
+    state = world.plane.keeper.board.state(world.pattern)
+    assert state.state == "quarantined"
+    assert (state.invalid.n, state.invalid.total) == (5, 5.0)
+
+
+def test_a_student_server_that_is_away_gives_no_labels(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.add_student()
+    world.play(60)
+    world.label()
+    world.idle()
+    world.play(3, route="teacher", student=world.version, fallback="student_unreachable")
+    assert world.plane.keeper.tasks("audit", 100) == []
+
+
+def test_the_shadow_budget_of_a_day_is_kept(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.options = replace(world.options, routing=RoutingOptions(session_idle_s=60.0, shadow_per_day=7))
+    world.reopen()
+    world.add_student()
+    world.play(20)
+    assert world.label() == 7
+    assert world.plane.keeper.tasks("shadow", 100) == []
+    world.now += 86_400.0
+    assert len(world.plane.keeper.tasks("shadow", 100)) == 7
+
+
+def test_switches_are_in_force_at_once_and_survive(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    keeper = world.plane.keeper
+    keeper.operate(world.pattern, "off", "tester", "odd answers")
+    assert table_of(world).routes[world.pattern].state == "off"
+    keeper.operate(None, "off", "tester", "fire drill")
+    assert table_of(world).off
+    serial = table_of(world).serial
+    world.reopen()
+    world.plane.catch_up()
+    assert table_of(world).off
+    assert table_of(world).routes[world.pattern].state == "off"
+    assert table_of(world).serial >= serial
+    world.add_student()
+    assert table_of(world).routes[world.pattern].state == "off"  # a new student does not undo a person's decision
+    world.plane.keeper.operate(None, "on", "tester", "")
+    world.plane.keeper.operate(world.pattern, "on", "tester", "")
+    assert table_of(world).routes[world.pattern].state == "shadow"
+    assert not table_of(world).off
+    with pytest.raises(BadInput, match="can say"):
+        keeper.operate(world.pattern, "explode", "tester", "")

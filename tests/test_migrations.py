@@ -1,0 +1,66 @@
+"""The schema's history: old databases with rows in them come up to date, newer ones are refused."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tutelage.traffic.errors import StoreTooNew
+from tutelage.traffic.migrations import MIGRATIONS, Migration, migrate
+from tutelage.traffic.store import Store
+
+CALL = "0190a000-0000-7000-8000-000000000001"
+LATER = Migration("add_a_note_to_calls", "ALTER TABLE calls ADD COLUMN note VARCHAR; UPDATE calls SET note = 'old';")
+
+
+def oldest(path: Path) -> Path:
+    """A database of the first schema with a row in each table that matters."""
+    connection = duckdb.connect(path)
+    assert migrate(connection, MIGRATIONS[:1]) == ["create_the_first_tables"]
+    connection.execute("INSERT INTO calls (call_id, started_at, route) VALUES (?, 12.5, 'teacher')", [CALL])
+    connection.execute("INSERT INTO messages VALUES (uuid(), uuid(), 0, 'user', '{}')")
+    connection.execute("INSERT INTO route_events VALUES (1, 2.0, 'p_1', 'tiny@1', 'session', '{}', '')")
+    connection.execute("INSERT INTO journal_positions VALUES ('w/1', 77)")
+    connection.close()
+    return path
+
+
+def test_the_oldest_database_opens_with_all_its_rows(tmp_path: Path) -> None:
+    with Store(oldest(tmp_path / "store.duckdb")) as store:
+        assert store.query("SELECT call_id, started_at FROM calls") == [{"call_id": CALL, "started_at": 12.5}]
+        assert store.value("SELECT position FROM journal_positions") == 77
+        assert store.value("SELECT count(*) FROM messages") == 1
+        names = [name for (name,) in store.rows("SELECT name FROM migrations ORDER BY applied_at")]
+        assert names == [step.name for step in MIGRATIONS]
+
+
+def test_a_later_step_runs_once_on_the_oldest_database(tmp_path: Path) -> None:
+    connection = duckdb.connect(oldest(tmp_path / "store.duckdb"))
+    assert migrate(connection, [*MIGRATIONS, LATER])[-1:] == [LATER.name]
+    assert migrate(connection, [*MIGRATIONS, LATER]) == []
+    assert connection.execute("SELECT note, route FROM calls").fetchall() == [("old", "teacher")]
+    connection.close()
+
+
+def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    connection = duckdb.connect(oldest(tmp_path / "store.duckdb"))
+    broken = Migration("break_things", "ALTER TABLE calls ADD COLUMN note VARCHAR; SELECT nonsense;")
+    with pytest.raises(duckdb.Error):
+        migrate(connection, [*MIGRATIONS, broken])
+    columns = [row[0] for row in connection.execute("DESCRIBE calls").fetchall()]
+    assert "note" not in columns
+    assert migrate(connection) == []
+    connection.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_newer_database_is_refused_by_name_and_not_touched(tmp_path: Path, read_only: bool) -> None:
+    path = oldest(tmp_path / "store.duckdb")
+    connection = duckdb.connect(path)
+    migrate(connection, [*MIGRATIONS, LATER])
+    connection.close()
+    with pytest.raises(StoreTooNew, match=r"newer version of tutelage.*'add_a_note_to_calls'.*Upgrade"):
+        Store(path, read_only=read_only)
+    connection = duckdb.connect(path)
+    assert connection.execute("SELECT count(*) FROM migrations").fetchone() == (len(MIGRATIONS) + 1,)
+    connection.close()

@@ -1,0 +1,56 @@
+"""The package as it is shipped: the list of packages, tests beside sources, and what an import may pull in."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = ("traffic", "serving", "distill", "proxy", "plugins", "examples")
+WITHOUT_OWN_TEST = {
+    "traffic/errors.py": "only classes",
+    "proxy/options.py": "tests/test_config.py",
+    "serving/options.py": "tests/test_config.py",
+    "distill/options.py": "tests/test_config.py",
+    "examples/parcels/tasks.py": "tests/test_parcels.py",
+    "examples/parcels/desk.py": "tests/test_parcels.py",
+    "examples/parcels/teacher.py": "tests/test_parcels.py",
+    "examples/parcels/agent.py": "tests/test_parcels.py",
+    "examples/demo_world.py": "tests/test_demo.py",
+}
+
+
+def sources() -> list[Path]:
+    found = [path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")]
+    return [path.relative_to(ROOT) for path in found if not path.name.startswith("__")]
+
+
+def test_the_list_of_packages_is_complete() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for floor in FLOORS for path in (ROOT / floor).rglob("__init__.py")}
+    assert set(listed) == {"tutelage"} | {".".join(("tutelage", *folder.parts)) for folder in folders}
+
+
+@pytest.mark.parametrize("source", sources(), ids=str)
+def test_every_source_file_has_its_test(source: Path) -> None:
+    own = [f"test_{source.stem}.py", f"test_{source.parts[0]}_{source.stem}.py"]
+    assert str(source) in WITHOUT_OWN_TEST or any((ROOT / "tests" / name).is_file() for name in own)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["tutelage", "tutelage.cli", "tutelage.proxy.dataplane", "tutelage.proxy.control", "tutelage.proxy.supervisor"],
+)
+def test_light_parts_load_nothing_heavy(module: str) -> None:
+    heavy = ("torch", "transformers", "peft", "trl", "presidio_analyzer", "litellm", "xllamacpp", "spacy", "datasets")
+    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_package_loads_nothing_at_all() -> None:
+    code = "import sys; before = set(sys.modules); import tutelage; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['tutelage']"

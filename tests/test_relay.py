@@ -1,0 +1,136 @@
+"""Rules of the relay that the application's tests do not reach; the common paths are in test_app."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tutelage.proxy import openai_errors
+from tutelage.proxy.callers import AcceptedCallers
+from tutelage.proxy.exchange import Exchange
+from tutelage.proxy.relay import BrokenOff, Relay
+from tutelage.proxy.upstream import Body, Headers, UpstreamError
+from tutelage.traffic.records import CallRecord, decode
+
+SSE = [("content-type", "text/event-stream")]
+JSON = [("content-type", "application/json"), ("content-length", "9")]
+
+
+class Answer:
+    def __init__(self, headers: Headers, *pieces: bytes | Exception, status: int = 200) -> None:
+        self.status, self.headers, self.left, self.closed = status, headers, list(pieces), False
+
+    async def piece(self) -> bytes | None:
+        await asyncio.sleep(0)
+        piece = self.left.pop(0) if self.left else None
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Setting:
+    """A relay, a call to it, and everything that happened in order."""
+
+    def __init__(self, *answers: Answer, key: str = "", **notes: Any) -> None:
+        self.answers, self.bodies, self.sent_headers = list(answers), [], []
+        self.order: list[Any] = []
+        self.callers = AcceptedCallers(60)
+        self.relay = Relay(self, self.callers, "http://t/v1/", "http://s/v1", 1.0, key)
+        named = {"content-length": "5", "authorization": "Bearer agent"}
+        self.call = Exchange(self._send, self._append, "POST", "/v1/x", [*named.items()], named, 1000, **notes)
+
+    async def send(self, method: str, url: str, headers: Headers, body: Body) -> Answer:
+        self.bodies.append((url, body))
+        self.sent_headers.append(dict(headers))
+        return self.answers.pop(0)
+
+    async def close(self) -> None:
+        return
+
+    async def _send(self, event: Any) -> None:
+        self.order.append(event.get("body", "head"))
+
+    def _append(self, payload: bytes) -> bool:
+        self.order.append(decode(payload))
+        return True
+
+    @property
+    def happened(self) -> list[Any]:
+        return ["record" if isinstance(item, CallRecord) else item for item in self.order]
+
+
+def test_the_record_precedes_the_end_of_a_stream() -> None:
+    setting = Setting(Answer(SSE, b"data: 1\n\n", b"data: [DONE]\n\n"), stream=True)
+    asyncio.run(setting.relay.teacher(setting.call, b"{}", {"stream": True, "stream_options": {"include_usage": True}}))
+    assert setting.happened == ["head", b"data: 1\n\n", "record", b"data: [DONE]\n\n", b""]
+
+
+def test_a_plain_answer_that_breaks_off_drops_the_connection() -> None:
+    answer = Answer(JSON, b"abc", UpstreamError(openai_errors.broken_off()))
+    setting = Setting(answer)
+    with pytest.raises(BrokenOff):
+        asyncio.run(setting.relay.teacher(setting.call, b"{}", {}))
+    assert setting.happened == ["head", b"abc", "record"]
+    assert answer.closed
+
+
+def test_a_refusal_that_is_not_about_usage_is_relayed_without_asking_again() -> None:
+    setting = Setting(Answer(JSON, b"bad tools", status=400), stream=True)
+    asyncio.run(setting.relay.teacher(setting.call, b'{"stream":true}', {"stream": True}))
+    assert setting.happened == ["head", b"bad tools", "record", b""]
+    assert len(setting.bodies) == 1
+
+
+def test_the_proxys_key_replaces_the_agents() -> None:
+    setting = Setting(Answer(JSON, b"x"), key="sk-proxy")
+    asyncio.run(setting.relay.teacher(setting.call, b"{}", {}))
+    assert setting.sent_headers[0]["authorization"] == "Bearer sk-proxy"
+
+
+def test_only_the_teacher_accepts_callers() -> None:
+    setting = Setting(Answer(JSON, b"x"), Answer(JSON, b"x"), caller="c", student="small@1")
+    assert asyncio.run(setting.relay.student(setting.call, {"model": "m"}))
+    assert not setting.callers.accepted("c")
+    asyncio.run(setting.relay.teacher(setting.call, b"{}", {}))
+    assert setting.callers.accepted("c")
+
+
+def test_the_student_is_asked_for_usage_too_and_the_chunk_withheld() -> None:
+    usage = b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n'
+    setting = Setting(Answer(SSE, b"data: 1\n\n", usage, b"data: [DONE]\n\n"), stream=True, student="small@1")
+    body = {"model": "m", "stream": True, "stream_options": {"include_obfuscation": False}}
+    assert asyncio.run(setting.relay.student(setting.call, body))
+    url, sent = setting.bodies[0]
+    assert url == "http://s/v1/chat/completions"
+    assert json.loads(sent) == {
+        "model": "small@1",
+        "stream": True,
+        "stream_options": {"include_obfuscation": False, "include_usage": True},
+    }
+    assert setting.happened == ["head", b"data: 1\n\n", "record", b"data: [DONE]\n\n", b""]
+    (record,) = [item for item in setting.order if isinstance(item, CallRecord)]
+    assert usage in record.response
+
+
+def test_a_request_that_cannot_be_written_again_goes_to_the_teacher() -> None:
+    setting = Setting(student="small@1")
+    assert not asyncio.run(setting.relay.student(setting.call, {"messages": "\ud800"}))
+    assert (setting.call.route, setting.call.fallback) == ("teacher", "bad_json")
+    assert setting.happened == []
+
+
+def test_an_upload_in_pieces_keeps_its_length() -> None:
+    setting = Setting(Answer(SSE, b"event: x\n\n"))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"12345"
+
+    asyncio.run(setting.relay.other(setting.call, pieces(), "/files?a=1"))
+    assert setting.bodies[0][0] == "http://t/v1/files?a=1"
+    assert setting.sent_headers[0]["content-length"] == "5"
+    assert setting.call.stream

@@ -1,0 +1,148 @@
+"""A snapshot of one agent's finished runs for training: Parquet rows and a description of the agent.
+
+    FOLDER/trajectories.parquet   one row a run: the messages of its longest branch, and which of them were calls
+    FOLDER/agent.json             the agent; written last, so its presence means that the snapshot is whole
+
+Training reads these files only. It needs neither the store nor its owner, and a run can be repeated from them.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .answers import dump
+from .canonical import canonical_message, loads
+from .conversations import Message, answers_of, chains_of
+from .errors import UnknownName
+from .layout import publish_json
+from .outcomes import settle_idle
+from .store import Row, Store
+
+TRAJECTORIES = "trajectories.parquet"
+AGENT = "agent.json"
+CHUNK = 500
+"""Runs that are held in memory at a time."""
+
+_SCHEMA = pa.schema(
+    {
+        "trajectory_id": pa.string(),
+        "session": pa.string(),
+        "agent_id": pa.string(),
+        "success": pa.bool_(),
+        "success_source": pa.string(),
+        "tools": pa.string(),
+        "messages": pa.string(),
+        "calls": pa.string(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class ExportInfo:
+    """What was written."""
+
+    path: Path
+    trajectories: int
+    snapshot_at: float
+    """Start of the newest call in the snapshot, Unix seconds; 0 when it is empty."""
+
+
+def export_agent(store: Store, agent_id: str, folder: Path, idle_s: float, now: float) -> ExportInfo:
+    """Write the runs of an agent that have been silent for `idle_s` seconds into `folder`, which is created.
+
+    Runs that ended on an action are settled first (see `outcomes.settle_idle`). Raises UnknownName.
+    """
+    described = _describe(store, agent_id)
+    settle_idle(store, now, idle_s)
+    sql = """
+        SELECT trajectory_id, session, agent_id, success, success_source, last_at FROM trajectories
+        WHERE agent_id = ? AND finished AND last_at <= ? ORDER BY first_at, trajectory_id
+    """
+    runs = store.query(sql, [agent_id, now - idle_s])
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{TRAJECTORIES}.{os.getpid()}"
+    with pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
+        for table in _tables(store, runs):
+            writer.write_table(table)
+    draft.replace(folder / TRAJECTORIES)
+    snapshot_at = max((run["last_at"] for run in runs), default=0.0)
+    publish_json(folder / AGENT, described | {"snapshot_at": snapshot_at, "trajectories": len(runs)})
+    return ExportInfo(folder, len(runs), snapshot_at)
+
+
+def _describe(store: Store, agent_id: str) -> dict[str, Any]:
+    rows = store.query("SELECT pattern_id, name, body FROM patterns WHERE agent_id = ? ORDER BY created_at", [agent_id])
+    if not rows:
+        raise UnknownName(f"There is no agent {agent_id!r}. See the column 'agent_id' of: tutelage patterns list")
+    sql = """
+        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.agent_id = ?
+        ORDER BY c.started_at DESC LIMIT 1
+    """
+    tools = store.value(sql, [agent_id])
+    return {
+        "agent_id": agent_id,
+        "name": rows[-1]["name"],
+        "pattern_ids": [row["pattern_id"] for row in rows],
+        "skeleton": list(loads(rows[-1]["body"]).get("skeleton") or []),
+        "tools": loads(tools) if tools else [],
+    }
+
+
+def _tables(store: Store, runs: Sequence[Row]) -> Iterator[pa.Table]:
+    for start in range(0, len(runs), CHUNK):
+        chunk = runs[start : start + CHUNK]
+        calls = _calls_of(store, [run["trajectory_id"] for run in chunk])
+        tails = {run["trajectory_id"]: _deepest(calls[run["trajectory_id"]]) for run in chunk}
+        chains = chains_of(store, {call["tail"] for call in tails.values()})
+        answers = answers_of(store, [call["call_id"] for members in calls.values() for call in members])
+        rows = [_row(run, calls[run["trajectory_id"]], tails[run["trajectory_id"]], chains, answers) for run in chunk]
+        yield pa.Table.from_pylist(rows, _SCHEMA)
+
+
+def _calls_of(store: Store, trajectory_ids: Sequence[str]) -> dict[str, list[Row]]:
+    sql = """
+        SELECT c.trajectory_id, c.call_id, c.pattern_id, c.route, c.model, c.started_at, c.response_id, t.body AS tools,
+            coalesce(c.response_id, c.request_tail) AS tail, m.depth
+        FROM calls c JOIN messages m ON m.message_id = coalesce(c.response_id, c.request_tail)
+        LEFT JOIN toolsets t USING (toolset_id)
+        WHERE list_contains(?, c.trajectory_id) ORDER BY c.started_at, c.call_id
+    """
+    found: dict[str, list[Row]] = {}
+    for row in store.query(sql, [list(trajectory_ids)]):
+        found.setdefault(row["trajectory_id"], []).append(row)
+    return found
+
+
+def _deepest(calls: Sequence[Row]) -> Row:
+    """The call at the end of the longest branch; the newest of several."""
+    return max(calls, key=lambda call: (call["depth"], call["started_at"]))
+
+
+def _row(
+    run: Row, calls: Sequence[Row], last: Row, chains: dict[str, list[Message]], answers: dict[str, Message | None]
+) -> dict[str, Any]:
+    messages = chains[last["tail"]]
+    return {
+        **{name: run[name] for name in ("trajectory_id", "session", "agent_id", "success", "success_source")},
+        "tools": last["tools"] or "[]",
+        "messages": dump(messages),
+        "calls": dump([_call(call) for call in calls if _on_branch(call, messages, answers[call["call_id"]])]),
+    }
+
+
+def _on_branch(call: Row, messages: Sequence[Message], answer: Message | None) -> bool:
+    """Whether the call's answer is the message at its place; the names may differ, for system prompts hold clocks."""
+    at = call["depth"]
+    if answer is None or at >= len(messages):
+        return False
+    return canonical_message(messages[at]) == canonical_message(answer)
+
+
+def _call(call: Row) -> dict[str, Any]:
+    names = ("call_id", "pattern_id", "route", "model", "started_at")
+    return {"index": call["depth"], **{name: call[name] for name in names}}

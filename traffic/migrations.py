@@ -1,0 +1,101 @@
+"""The store's schema as ordered steps, each named after what it does.
+
+A step that has been released is never edited: a database remembers the names it has seen in the table `migrations`.
+Names that this program does not know mean that a newer one wrote the file; it is refused before anything is touched.
+
+Conventions: message and call ids are UUID columns (16 bytes); times are Unix seconds (DOUBLE) in columns named `*_at`.
+A message's primary key is what keeps it stored once; a call's is what makes ingest idempotent.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import duckdb
+
+from .errors import StoreTooNew
+
+
+class Migration(NamedTuple):
+    """One step: a name that is recorded for good, and the statements it runs."""
+
+    name: str
+    sql: str
+
+
+_CREATE_TABLES = """
+CREATE TABLE messages (
+    message_id UUID PRIMARY KEY, parent_id UUID NOT NULL, depth INTEGER NOT NULL, role VARCHAR NOT NULL,
+    body VARCHAR NOT NULL
+);
+CREATE TABLE toolsets (toolset_id UUID PRIMARY KEY, body VARCHAR NOT NULL, names VARCHAR[] NOT NULL);
+CREATE TABLE calls (
+    call_id UUID PRIMARY KEY, started_at DOUBLE NOT NULL, endpoint VARCHAR, caller VARCHAR, route VARCHAR,
+    reason VARCHAR, fallback VARCHAR, student VARCHAR, model VARCHAR, pattern_id VARCHAR, agent_id VARCHAR,
+    trajectory_id VARCHAR, turn INTEGER, session VARCHAR, hint VARCHAR, request_tail UUID, response_id UUID,
+    toolset_id UUID, params VARCHAR, status INTEGER, stream BOOLEAN, cancelled BOOLEAN, error VARCHAR,
+    finish_reason VARCHAR, prompt_tokens BIGINT, completion_tokens BIGINT, cached_tokens BIGINT,
+    first_byte_ms DOUBLE, latency_ms DOUBLE, retry INTEGER, confidence DOUBLE, request_id VARCHAR,
+    request_raw BLOB, response_raw BLOB
+);
+CREATE TABLE trajectories (
+    trajectory_id VARCHAR PRIMARY KEY, explicit BOOLEAN NOT NULL, agent_id VARCHAR, caller VARCHAR, session VARCHAR,
+    first_at DOUBLE NOT NULL, last_at DOUBLE NOT NULL, calls INTEGER NOT NULL, success BOOLEAN,
+    success_source VARCHAR NOT NULL, finished BOOLEAN NOT NULL
+);
+CREATE TABLE patterns (
+    pattern_id VARCHAR PRIMARY KEY, agent_id VARCHAR, name VARCHAR, version INTEGER, role VARCHAR,
+    body VARCHAR NOT NULL, created_at DOUBLE NOT NULL
+);
+CREATE TABLE comparisons (
+    call_id UUID, student VARCHAR, kind VARCHAR, pattern_id VARCHAR, trajectory_id VARCHAR, loss DOUBLE NOT NULL,
+    reason VARCHAR, comparator INTEGER, teacher VARCHAR, student_answer VARCHAR, "at" DOUBLE NOT NULL,
+    student_ms DOUBLE, student_prompt_tokens BIGINT, student_completion_tokens BIGINT, teacher_prompt_tokens BIGINT,
+    teacher_completion_tokens BIGINT, PRIMARY KEY (call_id, student, kind)
+);
+CREATE TABLE route_events (
+    seq BIGINT PRIMARY KEY, "at" DOUBLE NOT NULL, pattern_id VARCHAR, student VARCHAR, kind VARCHAR NOT NULL,
+    detail VARCHAR NOT NULL, actor VARCHAR
+);
+CREATE TABLE journal_positions (segment VARCHAR PRIMARY KEY, position BIGINT NOT NULL);
+CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (Migration("create_the_first_tables", _CREATE_TABLES),)
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, steps: Sequence[Migration] = MIGRATIONS) -> list[str]:
+    """Bring a database up to date in one transaction; returns the names of the steps that ran.
+
+    Raises:
+        StoreTooNew: the database has steps that this program does not know.
+    """
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR PRIMARY KEY, applied_at DOUBLE NOT NULL)")
+    check_known(connection, steps)
+    applied = _applied(connection)
+    missing = [step for step in steps if step.name not in applied]
+    connection.begin()
+    try:
+        for step in missing:
+            connection.execute(step.sql)
+            connection.execute("INSERT INTO migrations VALUES (?, ?)", [step.name, time.time()])
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    return [step.name for step in missing]
+
+
+def check_known(connection: duckdb.DuckDBPyConnection, steps: Sequence[Migration] = MIGRATIONS) -> None:
+    """Raises StoreTooNew when the database has seen a step that this program does not know."""
+    unknown = sorted(_applied(connection) - {step.name for step in steps})
+    if unknown:
+        raise StoreTooNew(
+            f"The store was written by a newer version of tutelage: it has the schema change {unknown[0]!r}, which "
+            "this version does not know. Upgrade tutelage, or choose another data folder with --data."
+        )
+
+
+def _applied(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    found = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migrations'").fetchone()
+    return {name for (name,) in connection.execute("SELECT name FROM migrations").fetchall()} if found else set()

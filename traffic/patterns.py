@@ -1,0 +1,190 @@
+"""What kind of work a call asks for, decided in two exact steps.
+
+1. Key: a hash over caller scope, tools, tool choice, response format and the role of the last message; see `facts`.
+2. Under that key, the registered skeleton that the system prompt matches; the one with most constant text wins.
+
+An agent is a key without the role together with a skeleton: its user turns and its tool turns share both. A pattern
+is an agent in one role. A name given by the caller (a header) takes the place of the skeleton.
+
+Invariants: identifying reads memory only, and an id, once given, always stands for the same key and skeleton. The
+order of tools and of JSON keys does not matter; anything else that a registered skeleton does not allow for does.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from .errors import BadInput
+from .facts import Facts, facts_of
+from .layout import publish
+from .skeleton import Skeleton
+
+__all__ = ["Facts", "Match", "PatternEntry", "Registry", "RegistryReader", "facts_of"]
+
+REGISTRY_VERSION = 1
+"""Version of the file form, of the reduction of prompts and of the keys: a change of any of them needs a new one."""
+
+
+class Match(NamedTuple):
+    """Where a request belongs."""
+
+    pattern_id: str
+    agent_id: str
+    version: int
+
+
+class PatternEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One pattern as the registry keeps it. Never changed once it is written."""
+
+    pattern_id: str
+    """`p_` and 10 hex digits."""
+    agent_id: str
+    """`a_` and 10 hex digits; the same for all roles of one agent."""
+    name: str
+    """For people; versions of one agent share it."""
+    version: int
+    role: str
+    agent_key: str
+    hint: str = ""
+    """The name that the caller gives it; empty for a pattern that was found."""
+    skeleton: tuple[str, ...] = ()
+    tools: str = ""
+    tool_names: tuple[str, ...] = ()
+    created_at: float = 0.0
+    """Unix seconds."""
+
+    @property
+    def match(self) -> Match:
+        return Match(self.pattern_id, self.agent_id, self.version)
+
+
+class _Agent:
+    """The patterns of one key and skeleton."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.skeleton = skeleton
+        self.roles: dict[str, PatternEntry] = {}
+
+
+class Registry:
+    """All known patterns. Grows, never changes. Threads may identify while one thread adds."""
+
+    def __init__(self, entries: Iterable[PatternEntry] = ()) -> None:
+        self._entries: dict[str, PatternEntry] = {}
+        self._agents: dict[str, list[_Agent]] = {}
+        self._hinted: dict[tuple[str, str], _Agent] = {}
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: PatternEntry) -> bool:
+        """Take up a pattern; False when its id is known already, which then stays as it is."""
+        if entry.pattern_id in self._entries:
+            return False
+        self._entries[entry.pattern_id] = entry
+        self._agent_of(entry).roles[entry.role] = entry
+        return True
+
+    def _agent_of(self, entry: PatternEntry) -> _Agent:
+        if entry.hint:
+            return self._hinted.setdefault((entry.agent_key, entry.hint), _Agent(Skeleton()))
+        agents = self._agents.get(entry.agent_key, [])
+        for agent in agents:
+            if agent.skeleton.lines == entry.skeleton:
+                return agent
+        agent = _Agent(Skeleton(entry.skeleton))
+        # A new list, so that a thread that walks the old one is not disturbed. Ties go by the text: no order of
+        # arrival may decide.
+        ranked = sorted([*agents, agent], key=lambda one: (-one.skeleton.size, one.skeleton.lines))
+        self._agents[entry.agent_key] = ranked
+        return agent
+
+    def identify(self, facts: Facts, hint: str = "") -> Match | None:
+        """The pattern of a request, or None for an unknown one."""
+        entry = self.roles_of(facts, hint).get(facts.role)
+        return entry.match if entry else None
+
+    def roles_of(self, facts: Facts, hint: str = "") -> dict[str, PatternEntry]:
+        """The patterns, by role, of the agent that a request comes from; empty when it is unknown."""
+        if hint:
+            agent = self._hinted.get((facts.agent_key, hint))
+            return agent.roles if agent else {}
+        for agent in self._agents.get(facts.agent_key, ()):
+            if agent.skeleton.matches(facts.system):
+                return agent.roles
+        return {}
+
+    def entries(self) -> list[PatternEntry]:
+        """All patterns in the order they were found."""
+        return list(self._entries.values())
+
+    def get(self, pattern_id: str) -> PatternEntry | None:
+        return self._entries.get(pattern_id)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @classmethod
+    def load(cls, path: Path) -> "Registry":
+        """The registry in a file; an empty one when there is no file. Raises BadInput."""
+        try:
+            return cls.decode(path.read_bytes())
+        except FileNotFoundError:
+            return cls()
+        except msgspec.DecodeError as error:
+            raise BadInput(
+                f"{path} is no pattern registry: {error}. Restore it, or delete it to start anew."
+            ) from error
+
+    @classmethod
+    def decode(cls, content: bytes) -> "Registry":
+        """The registry in the content of a file. Raises msgspec.DecodeError or BadInput."""
+        file = msgspec.json.decode(content, type=_File)
+        if file.version != REGISTRY_VERSION:
+            raise BadInput(f"Expected a pattern registry of version {REGISTRY_VERSION}, got {file.version}. Update.")
+        return cls(file.patterns)
+
+    def publish(self, path: Path) -> None:
+        """Write all patterns so that readers see the old or the new file, never a part."""
+        publish(path, msgspec.json.encode(_File(version=REGISTRY_VERSION, patterns=self.entries())))
+
+
+class _File(msgspec.Struct, kw_only=True):
+    version: int
+    patterns: list[PatternEntry]
+
+
+@dataclass
+class RegistryReader:
+    """A worker's view of the published registry. `current` is cheap: at most one `stat` per `every_s` seconds."""
+
+    path: Path
+    every_s: float = 0.2
+    registry: Registry = field(default_factory=Registry)
+    error: str = ""
+    """Why the newest file could not be read; the last good registry stays in use."""
+    _looked: float = -1e9
+    _stamp: tuple[int, int] = (0, 0)
+
+    def current(self) -> Registry:
+        """The newest readable registry; an empty one before the first."""
+        now = time.monotonic()
+        if now - self._looked >= self.every_s:
+            self._looked = now
+            self._refresh()
+        return self.registry
+
+    def _refresh(self) -> None:
+        try:
+            stat = self.path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_ino)
+            if stamp != self._stamp:
+                self.registry = Registry.decode(self.path.read_bytes())
+                self._stamp, self.error = stamp, ""
+        except FileNotFoundError:
+            return
+        except (OSError, BadInput, msgspec.DecodeError) as error:
+            self.error = f"{self.path.name}: {error}"

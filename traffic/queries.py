@@ -1,0 +1,278 @@
+"""What people and the other planes ask the store: totals, lists, one thing in detail. All read-only.
+
+Each function returns a dataclass, or a list of them, whose fields are the documented columns of the lists, the JSON of
+the admin API and the pages of the dashboard. Lists come newest first. Times are Unix seconds.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from .canonical import loads
+from .conversations import Message, answer_of, messages_of, request_of
+from .errors import BadInput, UnknownName
+from .store import Params, Store
+
+
+@dataclass(frozen=True)
+class StoreStats:
+    """Size of the store."""
+
+    calls: int
+    trajectories: int
+    messages: int
+    patterns: int
+    bytes: int
+    """Database file and write-ahead log on disk."""
+
+
+@dataclass(frozen=True)
+class CallSummary:
+    """One call in a list."""
+
+    call_id: str
+    started_at: float
+    endpoint: str
+    caller: str
+    route: str
+    reason: str
+    fallback: str
+    student: str
+    model: str
+    pattern_id: str | None
+    agent_id: str | None
+    trajectory_id: str | None
+    turn: int | None
+    session: str
+    status: int
+    stream: bool
+    cancelled: bool
+    error: str
+    finish_reason: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    first_byte_ms: float
+    latency_ms: float
+    retry: int
+    confidence: float | None
+    request_id: str
+
+
+@dataclass(frozen=True)
+class CallDetail:
+    """One call with its bodies."""
+
+    call: CallSummary
+    request: dict[str, Any] | None
+    """The request body; None when it was no chat request."""
+    answer: Message | None
+    """The whole assistant message; None when there was none."""
+    request_raw: str
+    """What could not be represented otherwise, as text; empty as a rule."""
+    response_raw: str
+
+
+@dataclass(frozen=True)
+class TrajectorySummary:
+    """One agent run in a list."""
+
+    trajectory_id: str
+    explicit: bool
+    """The agent named it."""
+    agent_id: str | None
+    caller: str
+    session: str
+    first_at: float
+    last_at: float
+    calls: int
+    success: bool | None
+    success_source: str
+    finished: bool
+
+
+@dataclass(frozen=True)
+class TrajectoryDetail:
+    """One agent run: its calls in order of time, and the messages of its longest branch."""
+
+    trajectory: TrajectorySummary
+    calls: list[CallSummary]
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class PatternSummary:
+    """One pattern and its traffic."""
+
+    pattern_id: str
+    agent_id: str
+    name: str
+    version: int
+    role: str
+    created_at: float
+    calls: int
+    sessions: int
+    """Agent runs with at least one call of the pattern."""
+    teacher_calls: int
+    student_calls: int
+    fallback_calls: int
+    """Calls meant for a student that the teacher answered; among `teacher_calls`."""
+    prompt_tokens: int
+    completion_tokens: int
+    first_at: float | None
+    last_at: float | None
+
+
+@dataclass(frozen=True)
+class TrafficPoint:
+    """Calls of one route in one bucket of time."""
+
+    at: float
+    """Start of the bucket."""
+    route: str
+    calls: int
+    failed: int
+    """Calls without a good status, or that were cancelled."""
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """What one model on one route has done."""
+
+    route: str
+    model: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+
+
+Shape = TypeVar("Shape", CallSummary, TrajectorySummary)
+
+
+def stats(store: Store) -> StoreStats:
+    """Totals."""
+    sql = """
+        SELECT (SELECT count(*) FROM calls) AS calls, (SELECT count(*) FROM trajectories) AS trajectories,
+            (SELECT count(*) FROM messages) AS messages, (SELECT count(*) FROM patterns) AS patterns
+    """
+    return StoreStats(**store.query(sql)[0], bytes=store.bytes_on_disk())
+
+
+def list_calls(
+    store: Store,
+    limit: int = 50,
+    *,
+    pattern: str | None = None,
+    trajectory: str | None = None,
+    before: float | None = None,
+) -> list[CallSummary]:
+    """Calls, newest first; of one pattern or trajectory, or started before a time."""
+    where = _where({"pattern_id = ?": pattern, "trajectory_id = ?": trajectory, "started_at < ?": before})
+    return _select(
+        store, CallSummary, f"calls {where[0]} ORDER BY started_at DESC, call_id DESC LIMIT ?", [*where[1], limit]
+    )
+
+
+def show_call(store: Store, call_id: str) -> CallDetail:
+    """One call with its bodies. Raises UnknownName."""
+    answer = answer_of(store, call_id)
+    call = _select(store, CallSummary, "calls WHERE call_id = CAST(? AS UUID)", [call_id])[0]
+    raw = store.rows("SELECT request_raw, response_raw FROM calls WHERE call_id = CAST(? AS UUID)", [call_id])[0]
+    texts = [(blob or b"").decode("utf-8", "replace") for blob in raw]
+    try:
+        request = request_of(store, call_id)
+    except BadInput:
+        request = None
+    return CallDetail(call, request, answer, *texts)
+
+
+def list_trajectories(
+    store: Store, limit: int = 50, *, agent: str | None = None, before: float | None = None
+) -> list[TrajectorySummary]:
+    """Agent runs, the one with the newest call first; of one agent, or whose newest call is before a time."""
+    where, values = _where({"agent_id = ?": agent, "last_at < ?": before})
+    sql = f"trajectories {where} ORDER BY last_at DESC, trajectory_id LIMIT ?"
+    return _select(store, TrajectorySummary, sql, [*values, limit])
+
+
+def show_trajectory(store: Store, trajectory_id: str) -> TrajectoryDetail:
+    """One agent run. Raises UnknownName."""
+    found = _select(store, TrajectorySummary, "trajectories WHERE trajectory_id = ?", [trajectory_id])
+    if not found:
+        raise UnknownName(f"There is no trajectory {trajectory_id!r}. List them with: tutelage trajectories list")
+    calls = _select(store, CallSummary, "calls WHERE trajectory_id = ? ORDER BY started_at, call_id", [trajectory_id])
+    sql = """
+        SELECT m.message_id FROM calls c JOIN messages m ON m.message_id = coalesce(c.response_id, c.request_tail)
+        WHERE c.trajectory_id = ? ORDER BY m.depth DESC, c.started_at LIMIT 1
+    """
+    tail = store.value(sql, [trajectory_id])
+    return TrajectoryDetail(found[0], calls, messages_of(store, tail) if tail else [])
+
+
+def list_patterns(store: Store, limit: int = 1000) -> list[PatternSummary]:
+    """Patterns, the busiest first."""
+    return _patterns(store, "", [limit])
+
+
+def show_pattern(store: Store, pattern_id: str) -> tuple[PatternSummary, dict[str, Any]]:
+    """One pattern and its entry in the registry. Raises UnknownName."""
+    found = _patterns(store, "WHERE p.pattern_id = ?", [pattern_id, 1])
+    if not found:
+        raise UnknownName(f"There is no pattern {pattern_id!r}. List them with: tutelage patterns list")
+    return found[0], loads(store.value("SELECT body FROM patterns WHERE pattern_id = ?", [pattern_id]))
+
+
+def _patterns(store: Store, where: str, values: list[Any]) -> list[PatternSummary]:
+    sql = f"""
+        SELECT p.pattern_id, p.agent_id, p.name, p.version, p.role, p.created_at, count(c.call_id) AS calls,
+            count(DISTINCT c.trajectory_id) AS sessions, count_if(c.route = 'teacher') AS teacher_calls,
+            count_if(c.route = 'student') AS student_calls, count_if(c.fallback <> '') AS fallback_calls,
+            coalesce(sum(c.prompt_tokens), 0)::BIGINT AS prompt_tokens,
+            coalesce(sum(c.completion_tokens), 0)::BIGINT AS completion_tokens,
+            min(c.started_at) AS first_at, max(c.started_at) AS last_at
+        FROM patterns p LEFT JOIN calls c ON c.pattern_id = p.pattern_id {where}
+        GROUP BY ALL ORDER BY calls DESC, p.created_at, p.pattern_id LIMIT ?
+    """
+    return [PatternSummary(**row) for row in store.query(sql, values)]
+
+
+def traffic_by_minute(
+    store: Store, since: float = 0.0, *, bucket_s: float = 60.0, pattern: str | None = None
+) -> list[TrafficPoint]:
+    """Calls by route in buckets of time, oldest first; buckets without calls are left out."""
+    where, values = _where({"started_at >= ?": since, "pattern_id = ?": pattern})
+    sql = f"""
+        SELECT floor(started_at / ?) * ? AS at, route, count(*) AS calls,
+            count_if(cancelled OR status >= 400 OR status = 0) AS failed,
+            coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
+            coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens
+        FROM calls {where} GROUP BY ALL ORDER BY 1, route
+    """
+    return [TrafficPoint(**row) for row in store.query(sql, [bucket_s, bucket_s, *values])]
+
+
+def model_use(store: Store, since: float = 0.0, *, pattern: str | None = None) -> list[ModelUse]:
+    """Calls, tokens and latency by route and model: what money is computed from."""
+    where, values = _where({"started_at >= ?": since, "pattern_id = ?": pattern})
+    sql = f"""
+        SELECT route, model, count(*) AS calls, coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
+            coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
+            quantile_cont(latency_ms, 0.5) AS latency_p50_ms, quantile_cont(latency_ms, 0.95) AS latency_p95_ms
+        FROM calls {where} GROUP BY route, model ORDER BY calls DESC, route, model
+    """
+    return [ModelUse(**row) for row in store.query(sql, values)]
+
+
+def _where(conditions: dict[str, Any]) -> tuple[str, list[Any]]:
+    """A WHERE clause of the conditions whose value is given: neither None nor the empty text."""
+    given = {condition: value for condition, value in conditions.items() if value not in (None, "")}
+    return ("WHERE " + " AND ".join(given) if given else ""), list(given.values())
+
+
+def _select(store: Store, shape: type[Shape], rest: str, params: Params) -> list[Shape]:
+    """Rows as `shape`, whose field names are the columns."""
+    columns = ", ".join(field.name for field in fields(shape))
+    return [shape(**row) for row in store.query(f"SELECT {columns} FROM {rest}", params)]

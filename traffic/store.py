@@ -1,0 +1,178 @@
+"""The store: one DuckDB file, opened for writing by one process, the control plane.
+
+Invariants: one connection writes, and one lock serialises the transactions on it; reads outside a transaction take a
+cursor of their own, so they see the last committed state and wait for nobody. Bulk rows come in as Arrow tables: no
+statement is run per row.
+
+UUID columns are given back as text in canonical form; on the way in, 32 hex digits are accepted as well.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+
+from .errors import DataFolderError, DataFolderLocked, StoreTooNew, TutelageError
+from .migrations import check_known, migrate
+
+STORAGE_VERSION = "v1.5.0"
+"""Oldest DuckDB that can read the file; from 1.3 on, message bodies are compressed several times better."""
+
+Row = dict[str, Any]
+Params = Sequence[Any] | Mapping[str, Any]
+
+
+class Store:
+    """An open store. Safe to use from several threads.
+
+    Raises:
+        DataFolderLocked: another process has it open.
+        StoreTooNew: a newer program wrote it.
+        DataFolderError: it is missing (read_only), cannot be written, or is no DuckDB file.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._connection = _connect(path, read_only)
+        # Protects the connection while a transaction is on it; re-entrant so that a transaction's own statements pass.
+        self._lock = threading.RLock()
+        self._owner: int | None = None
+        try:
+            if read_only:
+                check_known(self._connection)
+            else:
+                migrate(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write everything into the one file and release it. Safe to repeat."""
+        with self._lock:
+            self._connection.close()
+
+    def query(self, sql: str, params: Params = ()) -> list[Row]:
+        """All rows as dicts. Inside this thread's own transaction it sees the uncommitted rows."""
+        return _as_dicts(self._run(sql, params))
+
+    def arrow(self, sql: str, params: Params = ()) -> pa.Table:
+        """All rows as one Arrow table; UUID columns should be cast to VARCHAR in the statement."""
+        return self._run(sql, params).to_arrow_table()
+
+    def rows(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        """All rows as tuples, values as DuckDB gives them (UUID objects stay): the fast form for internal use."""
+        return self._run(sql, params).fetchall()
+
+    def value(self, sql: str, params: Params = ()) -> Any:
+        """First column of the first row; None when there is no row."""
+        found = self._run(sql, params).fetchone()
+        return None if found is None else _plain(found[0])
+
+    def execute(self, sql: str, params: Params = ()) -> int:
+        """Run one changing statement, in its own transaction unless one is open; returns the number of rows changed."""
+        with self._lock:
+            found = self._connection.execute(sql, params or None).fetchone()
+        return found[0] if found and isinstance(found[0], int) else 0
+
+    def bulk(self, sql: str, batch: pa.Table) -> int:
+        """Run one changing statement that reads the Arrow table under the name `batch`; returns rows changed."""
+        with self._lock:
+            self._connection.register("batch", batch)
+            try:
+                return self.execute(sql)
+            finally:
+                self._connection.unregister("batch")
+
+    def join(self, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
+        """Rows of a query that reads the Arrow table under the name `batch`."""
+        if self._owner == threading.get_ident():
+            return self._join(self._connection, sql, batch)
+        with self._lock:
+            cursor = self._connection.cursor()
+        with cursor:
+            return self._join(cursor, sql, batch)
+
+    @staticmethod
+    def _join(connection: duckdb.DuckDBPyConnection, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
+        connection.register("batch", batch)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.unregister("batch")
+
+    @contextmanager
+    def transaction(self) -> Iterator["Store"]:
+        """All or nothing: commits at the end, rolls back when the block raises. Must not be nested."""
+        with self._lock:
+            if self._owner is not None:
+                raise RuntimeError("A transaction is open in this thread already.")
+            self._connection.begin()
+            self._owner = threading.get_ident()
+            try:
+                yield self
+                self._connection.commit()
+            except BaseException:
+                self._connection.rollback()
+                raise
+            finally:
+                self._owner = None
+
+    def bytes_on_disk(self) -> int:
+        """Size of the database file and its write-ahead log, in bytes."""
+        files = (self.path, self.path.with_name(self.path.name + ".wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the database file."""
+        with self._lock:
+            self._connection.execute("CHECKPOINT")
+
+    def _run(self, sql: str, params: Params) -> duckdb.DuckDBPyConnection:
+        if self._owner == threading.get_ident():
+            return self._connection.execute(sql, params or None)
+        return self._connection.cursor().execute(sql, params or None)
+
+
+def _connect(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        if read_only:
+            return duckdb.connect(path, read_only=True)
+        return duckdb.connect(path, config={"storage_compatibility_version": STORAGE_VERSION})
+    except duckdb.Error as error:
+        raise _explain(path, str(error)) from error
+
+
+def _explain(path: Path, message: str) -> TutelageError:
+    if "lock" in message or "different configuration" in message:
+        return DataFolderLocked(
+            f"The store {path} is open in another process ({message.partition(': ')[2] or message}). Stop that process "
+            "(`tutelage serve`?), or ask it through its admin API."
+        )
+    if "version number" in message or "newer version" in message:
+        return StoreTooNew(
+            f"The store {path} was written by a newer DuckDB than the one installed: {message} Upgrade tutelage."
+        )
+    return DataFolderError(
+        f"The store {path} cannot be opened: {message} Check the path and its rights, or choose another data folder "
+        "with --data."
+    )
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _as_dicts(result: duckdb.DuckDBPyConnection) -> list[Row]:
+    names = [column[0] for column in result.description or ()]
+    return [{name: _plain(value) for name, value in zip(names, row, strict=True)} for row in result.fetchall()]

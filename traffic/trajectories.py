@@ -1,0 +1,208 @@
+"""Which run of an agent a call belongs to; no cooperation of the agent needed.
+
+A call continues the run whose request and answer its own messages extend; the longest such prefix decides. Runs that
+began identically are told apart by their answers. If even those are equal, the run that has waited longest for its next
+call gets it. Runs never cross callers. An explicit id from the agent wins over all of this.
+
+Two kinds of agents do not send back word for word what was said. Where the system prompt has changed in the middle of
+a run (a clock), the session key, which leaves system prompts out, and the content of the last answer decide. Where the
+answer comes back re-spelled, the question that it answered does, if only one run waits there.
+
+Nothing is guessed from time alone, except that a failed call and its unchanged repetition within two minutes are one
+run. A call whose predecessor is unknown opens a new run, named after the call.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .cache import Generations
+from .conversations import ids_table
+from .store import Store
+
+REPEAT_WINDOW_S = 120.0
+"""A failed call and its unchanged repetition within this time belong together."""
+RETRY_WINDOW_S = 660.0
+"""The same when the client library says that it is a retry; its longest timeout is 600 s."""
+PATIENCE_S = 1800.0
+"""Among equal runs, one that has waited longer than this for its next call is taken for abandoned."""
+KEPT_PER_NAME = 256
+"""Equal runs that are remembered apart."""
+
+
+class Step(NamedTuple):
+    """What decides on a call's run."""
+
+    call_id: str
+    caller: str
+    started_at: float
+    chain: Sequence[tuple[str, str, str]]
+    """(message id, role, digest of an assistant's content) of the request's messages."""
+    session: str
+    answer_id: str | None
+    answer_content: str
+    toolset_id: str | None
+    retry: int
+    failed: bool
+    explicit: str
+
+
+class Link(NamedTuple):
+    """Where a call belongs."""
+
+    trajectory_id: str
+    turn: int
+    """Steps before this one in its branch of the run; a repetition has the turn of what it repeats."""
+    explicit: bool
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A known call that others may continue or repeat."""
+
+    trajectory_id: str
+    turn: int
+    started_at: float
+    toolset_id: str | None
+    failed: bool
+    extended: bool = False
+    repeated: bool = False
+
+
+Names = Generations[tuple[str, str], list[Node]]
+
+
+@dataclass
+class Finder:
+    """Links calls to runs. Feed it in order of their start. Not thread-safe."""
+
+    store: Store
+    capacity: int = 50_000
+    _answers: Names = field(init=False)
+    """Calls by (caller, name of the answer)."""
+    _tails: Names = field(init=False)
+    """Calls by (caller, name of the request's last message)."""
+    _contents: Names = field(init=False)
+    """Calls by (caller, session key and digest of the answer); only of calls that this object has linked."""
+    _absent: Generations[tuple[str, str], bool] = field(init=False)
+    """Assistant messages that no stored call has given: few-shot examples, answers from before this proxy."""
+
+    def __post_init__(self) -> None:
+        self._answers, self._tails = Generations(self.capacity), Generations(self.capacity)
+        self._contents, self._absent = Generations(self.capacity), Generations(self.capacity)
+        newest = f"c.started_at > (SELECT max(started_at) FROM calls) - {RETRY_WINDOW_S}"
+        self._recall(f"{newest} ORDER BY c.started_at DESC LIMIT 20000")
+
+    def prepare(self, steps: Iterable[Step]) -> None:
+        """Fetch what the steps may continue and the cache does not hold, in one query for all of them."""
+        wanted = {
+            (step.caller, name)
+            for step in steps
+            for name, role, _ in step.chain
+            if role == "assistant" and (step.caller, name) not in self._answers
+        }
+        wanted = {key for key in wanted if key not in self._absent}
+        if wanted:
+            self._recall("c.response_id IN (SELECT CAST(id AS UUID) FROM batch)", {name for _, name in wanted})
+            for key in wanted:
+                self._absent[key] = True
+
+    def link(self, step: Step) -> Link:
+        """The run of one call; remembers the call for those that follow."""
+        before, repeats = self._before(step)
+        turn = 0 if before is None else before.turn if repeats else before.turn + 1
+        if step.explicit:
+            link = Link(f"x:{step.explicit}", turn or sum(role == "assistant" for _, role, _ in step.chain), True)
+        else:
+            name = before.trajectory_id if before else step.call_id
+            link = Link(name, turn, name.startswith("x:"))
+        node = Node(link.trajectory_id, link.turn, step.started_at, step.toolset_id, step.failed)
+        self._remember(step.caller, step.answer_id, step.chain[-1][0], node)
+        if step.session and step.answer_content:
+            _append(self._contents, (step.caller, step.session + step.answer_content), node)
+        return link
+
+    def _before(self, step: Step) -> tuple[Node | None, bool]:
+        """The call that this one repeats (then True) or continues."""
+        repeated = self._repeated(step)
+        if repeated is not None:
+            repeated.repeated = repeated.extended = True
+            return repeated, True
+        continued = self._continued(step)
+        if continued is not None:
+            continued.extended = True
+        return continued, False
+
+    def _repeated(self, step: Step) -> Node | None:
+        same = [
+            node
+            for node in self._fitting(self._tails, step, step.chain[-1][0])
+            if node.toolset_id == step.toolset_id and not node.repeated
+        ]
+        window = RETRY_WINDOW_S if step.retry else REPEAT_WINDOW_S
+        same = [node for node in same if 0 <= step.started_at - node.started_at <= window]
+        failed = next((node for node in same if node.failed), None)
+        if failed is not None or not step.retry:
+            return failed
+        # The answer was sent but did not arrive: the client saw a broken connection, we did not.
+        return next((node for node in reversed(same) if not node.extended), None)
+
+    def _continued(self, step: Step) -> Node | None:
+        chain = step.chain
+        answers = [at for at, (_, role, _) in enumerate(chain) if role == "assistant"]
+        for at in reversed(answers):
+            if nodes := self._fitting(self._answers, step, chain[at][0]):
+                return _longest_waiting(nodes, step.started_at)
+            if at and (node := self._reworded(step, chain[at - 1][0])):
+                return node
+        if not answers or not step.session:
+            return None
+        nodes = self._fitting(self._contents, step, step.session + chain[answers[-1]][2])
+        return _longest_waiting(nodes, step.started_at) if nodes else None
+
+    def _reworded(self, step: Step, tail: str) -> Node | None:
+        """The one call that was asked this and waits for its next: its answer came back in other words.
+
+        Some agents trim or re-spell what they got. With several such runs there is no telling which; then none.
+        """
+        nodes = [node for node in self._fitting(self._tails, step, tail) if not node.extended]
+        return nodes[0] if len({node.trajectory_id for node in nodes}) == 1 else None
+
+    @staticmethod
+    def _fitting(names: Names, step: Step, name: str) -> list[Node]:
+        """The caller's calls of that name that may be of the step's run."""
+        nodes = names.get((step.caller, name)) or ()
+        return [node for node in nodes if not step.explicit or node.trajectory_id == f"x:{step.explicit}"]
+
+    def _remember(self, caller: str, answer_id: str | None, tail: str, node: Node) -> None:
+        _append(self._tails, (caller, tail), node)
+        if answer_id is not None:
+            _append(self._answers, (caller, answer_id), node)
+
+    def _recall(self, where: str, names: Iterable[str] = ()) -> None:
+        sql = f"""
+            SELECT c.caller, c.response_id, c.request_tail, c.trajectory_id, c.turn, c.started_at, c.toolset_id,
+                c.response_id IS NULL,
+                EXISTS (SELECT 1 FROM calls d WHERE d.trajectory_id = c.trajectory_id AND d.turn > c.turn)
+            FROM calls c WHERE c.trajectory_id IS NOT NULL AND c.request_tail IS NOT NULL AND {where}
+        """
+        for row in sorted(self.store.join(sql, ids_table(names)), key=lambda row: row[5]):
+            caller, answer, tail, trajectory, turn, started_at, toolset, failed, extended = row
+            node = Node(trajectory, turn, started_at, toolset.hex if toolset else None, failed, extended)
+            self._remember(caller, answer.hex if answer else None, tail.hex, node)
+
+
+def _append(names: Names, key: tuple[str, str], node: Node) -> None:
+    nodes = names.get(key)
+    if nodes is None:
+        names[key] = [node]
+    else:
+        nodes.append(node)
+        del nodes[:-KEPT_PER_NAME]
+
+
+def _longest_waiting(nodes: list[Node], now: float) -> Node:
+    """Of equal runs the one to continue; a fork of the newest when none waits."""
+    waiting = [node for node in nodes if not node.extended]
+    recent = [node for node in waiting if now - node.started_at <= PATIENCE_S]
+    return (recent or waiting[-1:] or nodes[-1:])[0]
