@@ -154,5 +154,5 @@ def routes_off(
 def routes_on(
     pattern: PatternArgument, reason: ReasonOption = "", data: DataOption = None, as_json: JsonOption = False
 ) -> None:
-    """Let a pattern take part again; it starts from shadow."""
+    """Let a pattern take part again, where it was when it was switched off."""
     _switch(pattern, "on", reason, data, as_json)

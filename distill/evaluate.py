@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 from ..serving.engine import EngineError
@@ -167,11 +168,14 @@ def _action_key(message: Message) -> bytes:
 def _ask_all(
     student: Answering, questions: Sequence[Question], parallel: int, progress: Callable[[float], None]
 ) -> list[tuple[float, str]]:
-    """(loss, reason) of each question, in order."""
+    """(loss, reason) of each question, in order.
+
+    The questions of one session follow one another: the engine need not read their common beginning again."""
     found: list[tuple[float, str]] = []
+    sessions = [list(group) for _, group in groupby(questions, lambda question: question.trajectory.trajectory_id)]
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-        for outcome in pool.map(lambda question: _ask(student, question), questions):
-            found.append(outcome)
+        for outcomes in pool.map(lambda session: [_ask(student, question) for question in session], sessions):
+            found += outcomes
             progress(len(found) / len(questions))
     return found
 

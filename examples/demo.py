@@ -25,9 +25,9 @@ from .parcels.agent import Desk, Tally, serve_all
 from .parcels.tasks import make_tasks
 
 OBSERVE_SESSIONS = 260
-SHADOW_BATCH = 30
-RAMP_BATCH = 60
-LIVE_SESSIONS = 40
+SHADOW_BATCH = 24
+RAMP_BATCH = 90
+LIVE_SESSIONS = 25
 DRIFT_BATCH = 12
 NEW_SCHEMA_SESSIONS = 20
 CONCURRENCY = 6
@@ -160,7 +160,7 @@ class Demo:
         while not reached():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.25)
+            time.sleep(1.0)
         return True
 
     def _serve_until(self, reached: Callable[[], bool], batch: int) -> None:
@@ -179,10 +179,7 @@ class Demo:
     def _tell_routes(self) -> None:
         for row in self.world.ask("/api/routes"):
             if row["student"]:
-                self.say(
-                    f"{row['name']} ({row['role']}): {row['state']} {row['share']:.0%}, "
-                    f"risk {row['risk']:.3f} [{row['low']:.3f}, {row['high']:.3f}] in {row['sessions']} sessions"
-                )
+                self.say(f"{row['name']} ({row['role']}): {row['state']} {row['share']:.0%}, {_risk(row)}")
 
     def _agreement(self) -> list[dict[str, Any]]:
         rows = [row for row in self.world.ask("/api/routes") if row["student"]]
@@ -215,9 +212,7 @@ class Demo:
         for name in ("served_by_teacher", "served_by_student", "teacher_tokens_saved", "calls_sent", "calls_logged"):
             table.add_row(name.replace("_", " "), f"{result[name]:,}")
         for row in result["agreement"]:
-            interval = f"[{1 - row['high']:.1%}, {1 - row['low']:.1%}]"
-            text = f"{1 - row['risk']:.1%} {interval} of {row['sessions']} sessions"
-            table.add_row(f"agreement, {row['role']} turns", text.replace("[", r"\["))
+            table.add_row(f"{row['role']} turns, {row['state']}", _risk(row))
         table.add_row("promoted, demoted", f"{result['promoted']}, {result['demoted']}")
         for name, seconds in result["stages"].items():
             table.add_row(f"time, {name}", f"{seconds} s")
@@ -231,3 +226,9 @@ class Demo:
             self.world.processes["serve"].wait()
         except KeyboardInterrupt:
             self.console.print("Good-bye.")
+
+
+def _risk(row: dict[str, Any]) -> str:
+    if not row["sessions"]:
+        return "no compared session on this step yet"
+    return f"disagreement {row['risk']:.1%} ({row['low']:.1%} to {row['high']:.1%}) in {row['sessions']} sessions"

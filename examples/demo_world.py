@@ -17,6 +17,15 @@ CONFIG = """# The demo's settings; everything else is as it is for everyone.
 [routing]
 epsilon_tools = 0.10
 session_idle_s = 2.0
+
+[distill]
+teacher_distillable = "yes"
+targets = ["all-linear"]
+layers_from = 15
+batch = 4
+epochs = 2.0
+learning_rate = 2e-3
+max_held_out = 16
 """
 STOP_S = 40.0
 
@@ -50,6 +59,7 @@ class World:
         self.config = self.root / "demo.toml"
         self.config.write_text(CONFIG)
         self.ports = {name: free_port(port) for name, port in PORTS.items()}
+        self._client = httpx.Client(timeout=30, trust_env=False)
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch_memory, daemon=True)
 
@@ -71,6 +81,7 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+        self._client.close()
         for name in ("serve", "teacher"):
             if process := self.processes.pop(name, None):
                 process.terminate()
@@ -105,16 +116,17 @@ class World:
 
     def ask(self, path: str) -> Any:
         """GET from the admin API."""
-        return httpx.get(f"{self.dashboard}{path}", timeout=30).raise_for_status().json()
+        return self._client.get(f"{self.dashboard}{path}").raise_for_status().json()
 
     def change_teacher(self, **habits: bool) -> None:
         """Make the teacher change its ways."""
-        httpx.post(f"{self.teacher}/habits", json=habits, timeout=10).raise_for_status()
+        self._client.post(f"{self.teacher}/habits", json=habits).raise_for_status()
 
     def _watch_memory(self) -> None:
         while not self._ended.wait(0.5):
             for name, pid in self._pids().items():
-                self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), resident_mb(pid))
+                # The children of `serve` are counted by their own names.
+                self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), resident_mb(pid, name != "serve"))
 
     def _pids(self) -> dict[str, int]:
         pids = {name: process.pid for name, process in dict(self.processes).items()}
@@ -128,8 +140,8 @@ class World:
 PORTS = {"plane": 8400, "control": 8401, "student": 8402, "teacher": 8410}
 
 
-def resident_mb(pid: int) -> float:
-    """Resident memory of a process and its children, in MB; 0 where the system has no /proc."""
+def resident_mb(pid: int, with_children: bool = True) -> float:
+    """Resident memory of a process, and of its children, in MB; 0 where the system has no /proc."""
     total = 0.0
     try:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -137,4 +149,4 @@ def resident_mb(pid: int) -> float:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return total
-    return total + sum(resident_mb(int(child)) for child in children)
+    return total + sum(resident_mb(int(child)) for child in children if with_children)

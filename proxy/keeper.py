@@ -138,9 +138,12 @@ class Keeper:
         if kind == SHADOW:
             today = self._clock() // sessions.DAY_S * sessions.DAY_S
             limit = min(limit, self._options.shadow_per_day - count_since(self._store, SHADOW, today) - len(taken))
-        for scope in self.board.scopes(kind):
-            if len(found) < limit:
-                found += sessions.tasks(self._store, scope, limit - len(found), taken)
+        scopes = list(self.board.scopes(kind))
+        for left, scope in zip(range(len(scopes), 0, -1), scopes, strict=True):
+            # Shared out evenly, so that the patterns of one session come together.
+            room = (limit - len(found)) // left
+            if room > 0:
+                found += sessions.tasks(self._store, scope, room, taken)
         return found
 
     def _budget_left(self) -> int:

@@ -137,18 +137,19 @@ class Runner:
     async def round(self) -> bool:
         """Label what is due now. False when there was nothing, or when the other side cannot be asked."""
         tasks = await asyncio.to_thread(self._source.tasks, self._kind, self._concurrency * 16)
-        queue = list(reversed(tasks))
+        queue = list(reversed(by_session(tasks)))
         answered = False
 
         async def worker() -> None:
             nonlocal answered
             while queue:
-                task = queue.pop()
-                if await self._label(task):
-                    answered = True
-                else:
-                    # Whoever cannot be asked now won't be able to answer the next question either.
-                    queue.clear()
+                for task in queue.pop():
+                    if await self._label(task):
+                        answered = True
+                    else:
+                        # Whoever cannot be asked now won't be able to answer the next question either.
+                        queue.clear()
+                        return
 
         workers = [asyncio.create_task(worker()) for _ in range(min(self._concurrency, len(queue)))]
         try:
@@ -219,6 +220,15 @@ class Runner:
     def _note(self, problem: str) -> None:
         since = self.status.since or self._clock()
         self.status = replace(self.status, problem=problem, since=since)
+
+
+def by_session(tasks: Sequence[Task]) -> list[list[Task]]:
+    """The tasks of each session together and in the order of its calls: a call's prompt begins with the one before it,
+    and an engine that has just read that need not read it again."""
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(task.trajectory_id, []).append(task)
+    return [sorted(group, key=lambda task: task.call_id) for group in groups.values()]
 
 
 def question(task: Task) -> dict[str, Any]:

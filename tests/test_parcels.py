@@ -15,10 +15,10 @@ from tutelage.examples.parcels.teacher import ONLY_PARCELS, choose_call, create_
 
 TOOL = {
     "track": "track_parcel",
-    "move": "move_delivery",
-    "pickup": "send_to_shop",
+    "move": "change_day",
+    "pickup": "redirect_to_shop",
     "damage": "report_damage",
-    "receipt": "send_receipt",
+    "receipt": "email_receipt",
     "cancel": "cancel_parcel",
 }
 

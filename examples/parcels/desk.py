@@ -29,10 +29,10 @@ def tools(id_field: str = "parcel") -> list[dict[str, Any]]:
     email = {"type": "string", "description": "Where to send the receipt."}
     return [
         _tool("track_parcel", "Say where a parcel is and how far it has come.", id_field),
-        _tool("move_delivery", "Deliver a parcel on another day of this week.", id_field, day=day),
-        _tool("send_to_shop", "Let a parcel wait in a partner shop until it is collected.", id_field, shop=shop),
+        _tool("change_day", "Deliver a parcel on another day of this week.", id_field, day=day),
+        _tool("redirect_to_shop", "Let a parcel wait in a partner shop until it is collected.", id_field, shop=shop),
         _tool("report_damage", "Open a damage case for a parcel.", id_field, severity=severity),
-        _tool("send_receipt", "Send the receipt of a parcel by e-mail.", id_field, email=email),
+        _tool("email_receipt", "Send the receipt of a parcel by e-mail.", id_field, email=email),
         _tool("cancel_parcel", "Cancel a parcel and refund the customer.", id_field),
     ]
 
@@ -42,10 +42,10 @@ def run_tool(name: str, arguments: dict[str, Any]) -> str:
     number = int(hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest(), 16)
     results: dict[str, dict[str, Any]] = {
         "track_parcel": {"status": STATUS[number % 4], "city": CITIES[number // 4 % 8]},
-        "move_delivery": {"moved": True},
-        "send_to_shop": {"code": 1000 + number % 9000},
+        "change_day": {"moved": True},
+        "redirect_to_shop": {"code": 1000 + number % 9000},
         "report_damage": {"case": f"C{100 + number % 900}"},
-        "send_receipt": {"sent": True},
+        "email_receipt": {"sent": True},
         "cancel_parcel": {"refund": 5 + number % 40},
     }
     return json.dumps(results[name])
@@ -54,11 +54,11 @@ def run_tool(name: str, arguments: dict[str, Any]) -> str:
 SYSTEM = """You are the help desk of a parcel service. Time: {time}.
 Read what the customer wants and do it with one of your tools. Never guess a parcel number: take it from the message.
 Use track_parcel when the customer asks where a parcel is, how far it has come, or why it is late.
-Use move_delivery when the customer names another day. Parcels are delivered from Monday to Saturday.
-Use send_to_shop when the customer wants to collect a parcel. Only partner shops can take parcels.
-Use report_damage when a parcel arrived damaged. Scratches, dents, small tears and bends are minor damage.
-A parcel that was crushed, soaked, smashed or broken is a major damage.
-Use send_receipt when the customer asks for a receipt, with the e-mail address from the message.
+Use change_day when the customer names another day. Parcels are delivered from Monday to Saturday.
+Use redirect_to_shop when the customer wants to collect a parcel. Only partner shops can take parcels.
+Use report_damage when a parcel arrived damaged. A parcel that is slightly damaged has a minor damage.
+A parcel that is completely crushed, soaked, smashed or broken has a major damage.
+Use email_receipt when the customer asks for a receipt, with the e-mail address from the message.
 Use cancel_parcel when the customer does not want the parcel any more. The refund is paid out at once.
 Call one tool only. When the tool has answered, tell the customer the result in one short sentence.
 Do not promise anything that the tool has not confirmed, and do not give advice on anything but parcels.

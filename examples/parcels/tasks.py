@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 SHOPS = ("Corner Shop", "Station Kiosk", "Green Grocer", "Book Nook", "Harbour Cafe", "Mill Bakery")
-MINOR = ("scratched", "dented", "a bit torn", "slightly bent")
-MAJOR = ("crushed", "soaked", "smashed", "completely broken")
+MINOR = ("slightly scratched", "slightly dented", "slightly torn", "slightly bent")
+MAJOR = ("completely crushed", "completely soaked", "completely smashed", "completely broken")
 FIRST = ("anna", "jonas", "mei", "tariq", "lucia", "piotr", "sara", "david", "noor", "elena", "hugo", "priya")
 LAST = ("keller", "kovacs", "haddad", "moreau", "silva", "nowak", "berg", "okafor", "rossi", "tanaka", "lind", "patel")
 HOSTS = ("example.org", "example.com", "example.net")
@@ -75,7 +75,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "do you sell bicycles?",
     ),
 }
-WEIGHTS = {"track": 26, "move": 22, "pickup": 18, "damage": 12, "receipt": 8, "cancel": 10, "other": 4}
+WEIGHTS = {"track": 21, "move": 20, "pickup": 18, "damage": 12, "receipt": 7, "cancel": 10, "other": 12}
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,11 @@ def choose_call(text: str) -> tuple[str, str, dict[str, Any]] | None:
     shop = next((shop for shop in SHOPS if shop.lower() in lower), None)
     day = next((day.lower() for day in DAYS if day.lower() in lower), None)
     if email:
-        return "send_receipt", parcel.group(), {"email": email.group()}
+        return "email_receipt", parcel.group(), {"email": email.group()}
     if shop:
-        return "send_to_shop", parcel.group(), {"shop": shop}
+        return "redirect_to_shop", parcel.group(), {"shop": shop}
     if day:
-        return "move_delivery", parcel.group(), {"day": day}
+        return "change_day", parcel.group(), {"day": day}
     if re.search(r"arrived|box of|i got|my delivery|came", lower):
         severity = "major" if any(word in lower for word in MAJOR) else "minor"
         return "report_damage", parcel.group(), {"severity": severity}
@@ -51,10 +51,10 @@ def choose_call(text: str) -> tuple[str, str, dict[str, Any]] | None:
 
 ANSWERS: dict[str, Callable[[dict[str, Any], dict[str, Any], str], str]] = {
     "track_parcel": lambda args, result, parcel: f"Parcel {parcel} is {result['status']} in {result['city']}.",
-    "move_delivery": lambda args, result, parcel: f"Parcel {parcel} now comes on {args['day'].capitalize()}.",
-    "send_to_shop": lambda args, result, parcel: f"Collect it at the {args['shop']} with code {result['code']}.",
+    "change_day": lambda args, result, parcel: f"Parcel {parcel} now comes on {args['day'].capitalize()}.",
+    "redirect_to_shop": lambda args, result, parcel: f"Collect it at the {args['shop']} with code {result['code']}.",
     "report_damage": lambda args, result, parcel: f"We are sorry. Your case is {result['case']}.",
-    "send_receipt": lambda args, result, parcel: f"The receipt for {parcel} is on its way.",
+    "email_receipt": lambda args, result, parcel: f"The receipt for {parcel} is on its way.",
     "cancel_parcel": lambda args, result, parcel: (
         f"Parcel {parcel} is cancelled, you get {result['refund']} euros back."
     ),
