@@ -158,6 +158,8 @@ def demo(
     """The whole story in ten minutes on two cores: traffic, training, shadow, proof, live, a change, demotion."""
     from .examples.demo import Demo
 
+    # As an exception, so that the processes of the demo are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     figures: dict[str, Any] = Demo(console=err, seed=seed, data=data).run(leave_dashboard=not leave, figures=file)
     if file is None and leave:
         print(json.dumps(figures, indent=1))

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from .config import Config
 from .distill.options import DistillOptions
-from .distill.progress import Progress
+from .distill.progress import Progress, line
 from .proxy.admin_client import AdminClient
 from .proxy.options import to_environment
 from .proxy.supervisor import Part, Supervisor
@@ -90,17 +90,6 @@ def screen(config: Config, running: Supervisor) -> str:
     )
 
 
-def _line(event: Progress) -> str:
-    facts = [f"{event.stage:<9}", f"{event.fraction:4.0%}", event.message]
-    if event.loss is not None:
-        facts.append(f"loss {event.loss:.3f}")
-    if event.tokens_per_second is not None:
-        facts.append(f"{event.tokens_per_second:.0f} tokens/s")
-    if event.seconds_left is not None:
-        facts.append(f"{event.seconds_left:.0f} s left")
-    return "  ".join(fact for fact in facts if fact)
-
-
 def distill(config: Config, options: DistillOptions, console: Console) -> dict[str, Any]:
     """Run a distillation with its progress on `console`; the new version's manifest. Raises MissingExtra."""
     for package in ("torch", "transformers", "peft", "trl", "presidio_analyzer", "gguf"):
@@ -114,6 +103,6 @@ def distill(config: Config, options: DistillOptions, console: Console) -> dict[s
         export = Path(client.post("/api/exports", {"agent": options.agent})["path"])
 
     def report(event: Progress) -> None:
-        console.print(_line(event), highlight=False)
+        console.print(line(event), highlight=False)
 
     return msgspec.to_builtins(run(options, export, report))

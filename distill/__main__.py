@@ -17,7 +17,7 @@ import msgspec
 from ..serving.threads import quiet_threads
 from ..traffic.errors import BadInput, TutelageError
 from .options import DistillOptions
-from .progress import Progress
+from .progress import Progress, line
 
 
 def read_options(text: str | None) -> DistillOptions:
@@ -32,14 +32,7 @@ def read_options(text: str | None) -> DistillOptions:
 
 def show(progress: Progress) -> None:
     """One line of progress on stderr."""
-    parts = [f"{progress.stage:9}", f"{progress.fraction:4.0%}", progress.message]
-    if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.3f}")
-    if progress.tokens_per_second is not None:
-        parts.append(f"{progress.tokens_per_second:.0f} tokens/s")
-    if progress.seconds_left is not None:
-        parts.append(f"{progress.seconds_left:.0f} s left")
-    print("  ".join(part for part in parts if part), file=sys.stderr, flush=True)
+    print(line(progress), file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str], environment: str | None) -> int:

@@ -28,14 +28,19 @@ class DistillOptions:
     max_held_out: int = 100
     """Held-out sessions at most."""
     epochs: float = 2.0
+    """Passes over the training sessions."""
     learning_rate: float = 2e-3
+    """Highest learning rate, at the end of the warm-up."""
     warmup: float = 0.05
     """Share of the steps over which the learning rate rises; it falls along a cosine afterwards."""
     batch: int = 4
     """Rows per step."""
     rank: int = 16
+    """Rank of the adapter matrices (LoRA r)."""
     alpha: int = 32
+    """Scale of the adapter: alpha / rank is applied to its output."""
     dropout: float = 0.0
+    """Dropout before the adapter, in [0, 1)."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     """Adapted modules; `("all-linear",)` stands for all seven of a block."""
     layers_from: int = 0
@@ -45,6 +50,7 @@ class DistillOptions:
     max_length: int = 2048
     """Tokens per row; longer trajectories are segmented at turn boundaries."""
     seed: int = 7
+    """Seed of the order of rows and of the adapter's first weights."""
     threads: int = 0
     """Torch threads; 0: one per core."""
     allow: tuple[str, ...] = ()

@@ -37,6 +37,18 @@ class Progress:
     """Unix seconds."""
 
 
+def line(event: Progress) -> str:
+    """The event as one line for a terminal."""
+    facts = [f"{event.stage:<9}", f"{event.fraction:4.0%}", event.message]
+    if event.loss is not None:
+        facts.append(f"loss {event.loss:.3f}")
+    if event.tokens_per_second is not None:
+        facts.append(f"{event.tokens_per_second:.0f} tokens/s")
+    if event.seconds_left is not None:
+        facts.append(f"{event.seconds_left:.0f} s left")
+    return "  ".join(fact for fact in facts if fact)
+
+
 Report = Callable[[Progress], None]
 
 

@@ -127,21 +127,50 @@ def _trainer(
 ) -> tuple[Any, Any]:
     """The trl trainer over the planned rows, which it reads in their order, and its watch."""
     from datasets import Dataset
-    from peft import LoraConfig
     from transformers import PrinterCallback
-    from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    layers = list(range(options.layers_from, len(model.model.layers)))
-    lora = LoraConfig(
+    dataset = Dataset.from_dict({"input_ids": [row.input_ids for row in plan], "labels": [row.labels for row in plan]})
+    watch = _watch(plan, options.batch, report)
+
+    class AnswerTrainer(SFTTrainer):
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            return answer_loss(model.get_base_model(), inputs, num_items_in_batch)
+
+    trainer = AnswerTrainer(
+        model=model,
+        args=_settings(options, scratch),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=_lora(options, len(model.model.layers)),
+        callbacks=[watch],
+    )
+    # It would print every step; the watch tells the same to whoever listens.
+    trainer.remove_callback(PrinterCallback)
+    return trainer, watch
+
+
+def _lora(options: DistillOptions, layers: int) -> Any:
+    """The adapter's shape on a model of so many layers."""
+    from peft import LoraConfig
+
+    return LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=list(options.modules),
-        layers_to_transform=layers,
+        layers_to_transform=list(range(options.layers_from, layers)),
         task_type="CAUSAL_LM",
     )
-    config = SFTConfig(
+
+
+def _settings(options: DistillOptions, scratch: str) -> Any:
+    """The trainer's settings: one pass over the plan, on the CPU, nothing written but the adapter."""
+    from trl.trainer.sft_config import SFTConfig
+
+    return SFTConfig(
         output_dir=scratch,
         use_cpu=True,
         bf16=False,
@@ -163,26 +192,6 @@ def _trainer(
         max_grad_norm=1.0,
         seed=options.seed,
     )
-    dataset = Dataset.from_dict({"input_ids": [row.input_ids for row in plan], "labels": [row.labels for row in plan]})
-    watch = _watch(plan, options.batch, report)
-
-    class AnswerTrainer(SFTTrainer):
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            return answer_loss(model.get_base_model(), inputs, num_items_in_batch)
-
-    trainer = AnswerTrainer(
-        model=model,
-        args=config,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=lora,
-        callbacks=[watch],
-    )
-    # It would print every step; the watch tells the same to whoever listens.
-    trainer.remove_callback(PrinterCallback)
-    return trainer, watch
 
 
 def _watch(plan: Sequence[Row], batch: int, report: Report) -> Any:

@@ -24,9 +24,10 @@ from .demo_world import World
 from .parcels.agent import Desk, Tally, serve_all
 from .parcels.tasks import make_tasks
 
-OBSERVE_SESSIONS = 260
-SHADOW_BATCH = 24
-RAMP_BATCH = 90
+OBSERVE_SESSIONS = 240
+SHADOW_BATCH = 23
+RAMP_SERVED = 10
+"""Sessions that the student gets in one batch of the ramp, whatever its share."""
 LIVE_SESSIONS = 25
 DRIFT_BATCH = 12
 NEW_SCHEMA_SESSIONS = 20
@@ -92,12 +93,13 @@ class Demo:
 
     def shadow(self) -> None:
         with self._stage("shadow", "The student answers copies of new calls; nobody is served by it yet."):
-            self._serve_until(lambda: all(state not in {"observe", "shadow"} for state in self.states()), SHADOW_BATCH)
+            waiting = {"observe", "shadow"}
+            self._serve_until(lambda: not waiting.intersection(self.states()), lambda: SHADOW_BATCH)
         self._tell_routes()
 
     def ramp(self) -> None:
         with self._stage("ramp", "It serves a growing share of sessions, each one audited by the teacher."):
-            self._serve_until(lambda: "live" in self.states() and "canary" not in self.states(), RAMP_BATCH)
+            self._serve_until(lambda: "live" in self.states() and "canary" not in self.states(), self._ramp_batch)
         self.facts["promoted"] = "live" in self.states()
         self._tell_routes()
 
@@ -112,7 +114,7 @@ class Demo:
     def drift(self) -> None:
         self.world.change_teacher(plain_numbers=True)
         with self._stage("drift", "Over night the teacher changes how it writes parcel numbers. Nobody tells us."):
-            self._serve_until(lambda: "quarantined" in self.states(), DRIFT_BATCH)
+            self._serve_until(lambda: "quarantined" in self.states(), lambda: DRIFT_BATCH)
         self.facts["demoted"] = "quarantined" in self.states()
         self._tell_routes()
 
@@ -163,14 +165,18 @@ class Demo:
             time.sleep(1.0)
         return True
 
-    def _serve_until(self, reached: Callable[[], bool], batch: int) -> None:
+    def _serve_until(self, reached: Callable[[], bool], batch: Callable[[], int]) -> None:
         deadline = time.monotonic() + STAGE_LIMIT_S
         while not reached() and time.monotonic() < deadline:
-            self.serve(batch)
+            self.serve(batch())
             # Shadow and audits follow the traffic: give them time before more is sent than is needed.
             self._until(lambda: reached() or not self._pending(), max(0.0, deadline - time.monotonic()))
         if not reached():
             self.say("[yellow]No decision within the time of the demo.[/]")
+
+    def _ramp_batch(self) -> int:
+        shares = [row["share"] for row in self.world.ask("/api/routes") if row["state"] == "canary"]
+        return round(RAMP_SERVED / max(shares, default=1.0))
 
     def _pending(self) -> bool:
         """Whether sessions are still waiting for labels or for their idle gap."""

@@ -47,7 +47,7 @@ def bucket(salt: str, session: str) -> int:
 
 
 def assigned(route: Route, session: str) -> bool:
-    """Whether the student serves this session under this route. Monotone in the share."""
+    """Whether the student serves a session under this route. Monotone in the share."""
     return bucket(route.salt, session) < round(route.share * BUCKETS)
 
 

@@ -107,7 +107,10 @@ def test_what_is_dumped_reads_back_and_can_be_stored(value: Any) -> None:
 )
 def test_no_response_can_make_it_fail(body: bytes, streamed: bool, status: int) -> None:
     prefix = b"data: " if streamed else b""
-    answer_of_record(msgspec.structs.replace(BLANK, response=prefix + body, status=status, stream=streamed))
+    record = msgspec.structs.replace(BLANK, response=prefix + body, status=status, stream=streamed)
+    answer = answer_of_record(record)
+    # Whatever came is kept in one form or the other.
+    assert answer.message is not None or answer.keep_raw or answer.error or not record.response
 
 
 def test_clean_gives_text_that_can_be_stored() -> None:

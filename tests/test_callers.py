@@ -34,7 +34,9 @@ def test_acceptance_is_learnt_forgotten_and_revoked() -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_of_an_unknown_caller_is_no_error(status: int) -> None:
-    AcceptedCallers(60).note("a", status)
+    accepted = AcceptedCallers(60)
+    accepted.note("a", status)
+    assert not accepted.accepted("a")
 
 
 def test_memory_is_bounded() -> None:

@@ -11,7 +11,12 @@ from tutelage.distill.rows import MASKED
 @pytest.fixture(scope="module")
 def model() -> Any:
     torch.manual_seed(0)
-    shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     return LlamaForCausalLM(LlamaConfig(vocab_size=64, pad_token_id=2, **shape))
 
 

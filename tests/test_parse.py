@@ -153,5 +153,8 @@ def test_names_are_those_of_the_canonical_form(listed: list[dict[str, Any]], esc
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_no_record_can_make_it_fail(request: bytes, response: bytes) -> None:
     parser = Parser()
-    parser.parse(raw(request, response=response))
-    parser.parse(raw(b'{"messages": [' + request + b"]}", response=b"data: " + response))
+    for record in (
+        raw(request, response=response),
+        raw(b'{"messages": [' + request + b"]}", response=b"data: " + response),
+    ):
+        assert parser.parse(record).record is record

@@ -26,13 +26,12 @@ def tools(id_field: str = "parcel") -> list[dict[str, Any]]:
     day = {"type": "string", "enum": [day.lower() for day in DAYS], "description": "Day of the new delivery."}
     shop = {"type": "string", "enum": list(SHOPS), "description": "Shop where the parcel waits for the customer."}
     severity = {"type": "string", "enum": ["minor", "major"], "description": "Minor: cosmetic. Major: unusable."}
-    email = {"type": "string", "description": "Where to send the receipt."}
     return [
         _tool("track_parcel", "Say where a parcel is and how far it has come.", id_field),
         _tool("change_day", "Deliver a parcel on another day of this week.", id_field, day=day),
         _tool("redirect_to_shop", "Let a parcel wait in a partner shop until it is collected.", id_field, shop=shop),
         _tool("report_damage", "Open a damage case for a parcel.", id_field, severity=severity),
-        _tool("email_receipt", "Send the receipt of a parcel by e-mail.", id_field, email=email),
+        _tool("email_receipt", "Send the receipt of a parcel to the e-mail address that we know.", id_field),
         _tool("cancel_parcel", "Cancel a parcel and refund the customer.", id_field),
     ]
 
@@ -58,7 +57,7 @@ Use change_day when the customer names another day. Parcels are delivered from M
 Use redirect_to_shop when the customer wants to collect a parcel. Only partner shops can take parcels.
 Use report_damage when a parcel arrived damaged. A parcel that is slightly damaged has a minor damage.
 A parcel that is completely crushed, soaked, smashed or broken has a major damage.
-Use email_receipt when the customer asks for a receipt, with the e-mail address from the message.
+Use email_receipt when the customer asks for a receipt. It goes to the address that we know.
 Use cancel_parcel when the customer does not want the parcel any more. The refund is paid out at once.
 Call one tool only. When the tool has answered, tell the customer the result in one short sentence.
 Do not promise anything that the tool has not confirmed, and do not give advice on anything but parcels.
