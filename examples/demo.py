@@ -99,7 +99,7 @@ class Demo:
 
     def ramp(self) -> None:
         with self._stage("ramp", "It serves a growing share of sessions, each one audited by the teacher."):
-            self._serve_until(lambda: "live" in self.states() and "canary" not in self.states(), self._ramp_batch)
+            self._serve_until(lambda: "live" in self.states(), self._ramp_batch)
         self.facts["promoted"] = "live" in self.states()
         self._tell_routes()
 
