@@ -29,7 +29,7 @@ SHADOW_BATCH = 23
 RAMP_SERVED = 10
 """Sessions that the student gets in one batch of the ramp, whatever its share."""
 LIVE_SESSIONS = 25
-DRIFT_BATCH = 12
+DRIFT_BATCH = 16
 NEW_SCHEMA_SESSIONS = 20
 CONCURRENCY = 6
 STAGE_LIMIT_S = 240.0
@@ -207,7 +207,7 @@ class Demo:
             "errors": self.tally.errors,
             "unfinished": self.tally.unfinished,
             "student": self.facts.get("student", ""),
-            "teacher_tokens_saved": status["ledger"]["tokens_saved"],
+            "teacher_tokens_saved": round(status["ledger"]["tokens_saved"]),
             "new_schema_served_by_student": self.facts.get("new_schema_served_by_student", 0),
             "stages": self.stages,
             "peak_mb": {name: round(value) for name, value in self.world.peak_mb.items()},

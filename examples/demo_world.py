@@ -99,7 +99,7 @@ class World:
         serve = ["-m", "tutelage", "serve", "--teacher", f"{self.teacher}/v1", "--data", str(self.root)]
         serve += ["--port", str(self.ports["plane"]), "--control-port", str(self.ports["control"])]
         serve += ["--student-port", str(self.ports["student"]), "--config", str(self.config)]
-        self._spawn("serve", serve, f"{self.base_url}/models")
+        self._spawn("serve", serve, f"{self.base_url.removesuffix('/v1')}/tutelage/health")
 
     def _spawn(self, name: str, arguments: list[str], ready: str) -> None:
         log = self.root / f"{name}.log"

@@ -22,6 +22,7 @@ from .exchange import Event, Receive, Send
 from .openai_errors import Problem, bad_json, unknown_path
 from .recorded import Message, RecordedTrajectory, read_all
 from .relay import CHAT
+from .standalone import serve_app
 from .usage import asks_for_usage
 
 
@@ -138,27 +139,10 @@ def completion(recorded: Recorded) -> dict[str, Any]:
 
 def serve_recorded(files: list[Path], host: str = "127.0.0.1", port: int = 8410, latency_ms: float = 0.0) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises BadInput for unreadable files and for a port in use."""
-    from granian.constants import Interfaces
-    from granian.log import LogLevels
-    from granian.server import Server
-
     teacher = RecordedTeacher(read_all(files), latency_ms)
     check_port(host, port)
     print(f"{teacher.calls} recorded calls at http://{host}:{port}/v1", file=sys.stderr, flush=True)
-    server = Server(
-        "recorded", address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_level=LogLevels.warning
-    )
-    server.serve(target_loader=_Loader(teacher), wrap_loader=False)
-
-
-class _Loader:
-    """Hands the application, already in memory, to the worker that is forked off."""
-
-    def __init__(self, teacher: RecordedTeacher) -> None:
-        self._teacher = teacher
-
-    def __call__(self) -> RecordedTeacher:
-        return self._teacher
+    serve_app(teacher, host, port)
 
 
 def _unknown_chain(messages: int) -> Problem:

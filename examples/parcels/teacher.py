@@ -18,6 +18,7 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from ...proxy.standalone import serve_app
 from ...traffic.sse import frames_of
 from .tasks import DAYS, MAJOR, SHOPS
 
@@ -141,13 +142,11 @@ def create_app() -> FastAPI:
 
 def main() -> None:
     """Serve until interrupted."""
-    import uvicorn
-
     parser = argparse.ArgumentParser(description="The parcel desk's teacher.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8410)
     options = parser.parse_args()
-    uvicorn.run(create_app(), host=options.host, port=options.port, log_level="warning")
+    serve_app(create_app(), options.host, options.port)
 
 
 if __name__ == "__main__":
