@@ -99,19 +99,20 @@ class World:
         serve = ["-m", "tutelage", "serve", "--teacher", f"{self.teacher}/v1", "--data", str(self.root)]
         serve += ["--port", str(self.ports["plane"]), "--control-port", str(self.ports["control"])]
         serve += ["--student-port", str(self.ports["student"]), "--config", str(self.config)]
-        self._spawn("serve", serve, f"{self.base_url.removesuffix('/v1')}/tutelage/health")
+        self._spawn("serve", serve, f"{self.dashboard}/healthz", f"{self.base_url.removesuffix('/v1')}/tutelage/health")
 
-    def _spawn(self, name: str, arguments: list[str], ready: str) -> None:
+    def _spawn(self, name: str, arguments: list[str], *ready: str) -> None:
         log = self.root / f"{name}.log"
         with log.open("wb") as file:
             self.processes[name] = subprocess.Popen([sys.executable, *arguments], stdout=file, stderr=file)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.processes[name].poll() is None:
             try:
-                if httpx.get(ready, timeout=1).status_code == 200:
+                if all(self._client.get(url).status_code == 200 for url in ready):
                     return
             except httpx.HTTPError:
-                time.sleep(0.1)
+                pass
+            time.sleep(0.1)
         raise RuntimeError(f"The {name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
     def ask(self, path: str) -> Any:

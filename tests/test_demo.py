@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def test_the_demo_only_shortens_the_idle_gap_and_takes_the_allowed_limit(tmp_pat
     file = tmp_path / "demo.toml"
     file.write_text(CONFIG)
     routing, usual = config.load(file).control().routing, config.load().control().routing
-    changed = {name for name in vars(usual) if getattr(routing, name) != getattr(usual, name)}
+    before, after = asdict(usual), asdict(routing)
+    changed = {name for name in before if before[name] != after[name]}
     assert changed == {"epsilon_tools", "session_idle_s"}
     assert routing.epsilon_tools == 0.10
     assert routing.alpha == 0.05
