@@ -6,6 +6,7 @@ The student server is started when the first student version exists.
 """
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -50,7 +51,8 @@ class Part:
 class _Running:
     process: subprocess.Popen[bytes]
     started: float
-    ready: bool = False
+    log_start: int
+    """Where its own words begin in the log, which it shares with the runs before."""
 
 
 @dataclass
@@ -116,6 +118,7 @@ class Supervisor:
 
     def _spawn(self, part: Part) -> None:
         with self.log(part.name).open("ab") as log:
+            log_start = log.seek(0, os.SEEK_END)
             process = subprocess.Popen(
                 part.command,
                 env=part.environment,
@@ -125,7 +128,7 @@ class Supervisor:
                 start_new_session=True,  # an interrupt from the terminal is ours to pass on, in order
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
-        self._running[part.name] = _Running(process, time.monotonic())
+        self._running[part.name] = _Running(process, time.monotonic(), log_start)
 
     def _await(self, part: Part) -> None:
         running = self._running[part.name]
@@ -133,13 +136,13 @@ class Supervisor:
             if running.process.poll() is not None:
                 raise PartFailed(f"The {part.name} did not start:\n{self._last_words(part.name)}")
             if answers(part.ready_url):
-                running.ready = True
                 return
             time.sleep(0.05)
         raise PartFailed(f"The {part.name} did not answer within {START_TIMEOUT_S:.0f} s. See {self.log(part.name)}.")
 
     def _last_words(self, name: str, lines: int = 6) -> str:
-        text = self.log(name).read_text(errors="replace").strip().splitlines()
+        own = self.log(name).read_bytes()[self._running[name].log_start :]
+        text = own.decode(errors="replace").strip().splitlines()
         return "\n".join(text[-lines:]) or "(it wrote nothing)"
 
     def _look_after(self, part: Part) -> None:

@@ -63,8 +63,10 @@ def test_a_part_that_cannot_start_ends_all_with_its_own_words(data: DataDir, tmp
     good = part("control", tmp_path / "order")
     bad = part("plane", tmp_path / "order", "import sys; sys.exit('the port is taken')")
     supervisor = Supervisor(data, [good, bad], ("plane", "control"), {})
-    with pytest.raises(PartFailed, match="the port is taken"):
+    supervisor.log("plane").write_text("words of an earlier run\n")
+    with pytest.raises(PartFailed, match="the port is taken") as failed:
         supervisor.start()
+    assert "earlier run" not in str(failed.value)
     assert supervisor.pids() == {}
     assert not answers(good.ready_url)
 
