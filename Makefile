@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+# What tests use in processes of its own, because it asks for other versions or brings pytest plugins along.
+APART := $(BIN)/python -m pip --disable-pip-version-check install -q --upgrade --target
 
 .PHONY: setup dev demo docs test quick lint format types imports bench clean
 
@@ -21,6 +23,10 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --group dev
 	@mkdir -p .dev && ln -sfn .. .dev/tutelage
+	$(APART) .dev/litellm 'litellm==1.106.2'
+	$(APART) .dev/openai-2 --no-deps openai==2.54.0
+	$(APART) .dev/langchain-tests --no-deps langchain-tests==1.1.9 pytest-asyncio==1.5.0 pytest-benchmark==5.3.1 \
+		pytest-codspeed==5.0.4 pytest-recording==0.14.1 pytest-socket==0.8.1 syrupy==7.0.2 vcrpy==9.4.2 py-cpuinfo==9.0.0
 	@touch $@
 
 demo: setup

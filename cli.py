@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import __version__, config, listings
+from . import __version__, config, key_commands, listings
 from .listings import DataOption, JsonOption
 from .traffic.errors import TutelageError
 
@@ -23,6 +23,7 @@ distill = typer.Typer(no_args_is_help=True, help="Train student versions.")
 app.add_typer(distill, name="distill")
 for _name in ("store", "calls", "trajectories", "patterns", "students", "routes"):
     app.add_typer(getattr(listings, _name), name=_name)
+app.add_typer(key_commands.keys, name="keys")
 
 err = Console(stderr=True)
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Config file. Default: ./tutelage.toml if any.")]
@@ -44,7 +45,10 @@ def options(
 @app.command()
 def serve(
     teacher: Annotated[
-        str | None, typer.Option(help="Base URL of the teacher. Default: OPENAI_BASE_URL, else OpenAI.")
+        str | None,
+        typer.Option(
+            help="Base URL of the teacher, or a LiteLLM model (anthropic/…). Default: OPENAI_BASE_URL, else OpenAI."
+        ),
     ] = None,
     data: DataOption = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Data-plane processes.")] = None,

@@ -7,6 +7,10 @@
     [routing]
     epsilon_tools = 0.05
 
+    [teachers.claude]
+    models = ["claude-*"]
+    litellm = "anthropic/claude-sonnet-4-5"
+
     [prices."gpt-5.6-luna"]
     input = 1.25
     output = 10.0
@@ -20,6 +24,7 @@ environment variable, never written down. A relative `data` in the file is relat
 import dataclasses
 import os
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +33,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from .distill.options import DistillOptions
-from .proxy.options import ControlOptions, DataPlaneOptions, Price, RoutingOptions
+from .plugins.litellm_options import BRIDGE_KEY_ENV, BridgeModel, BridgeOptions, is_litellm_name
+from .proxy.options import ControlOptions, DataPlaneOptions, Price, RoutingOptions, TeacherOptions
 from .serving.options import ServingOptions
 from .traffic.errors import BadInput
 from .traffic.layout import DataDir
@@ -47,9 +53,11 @@ class Settings(BaseSettings):
     )
 
     teacher: str = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or OPENAI)
-    """Base URL of the teacher, with its `/v1`. Default: OPENAI_BASE_URL, else OpenAI."""
+    """Base URL of the teacher, with its `/v1`; or a model's name in LiteLLM's form, `provider/model`, for one that does
+    not speak OpenAI's protocol (see [teachers](teachers.md)). Default: OPENAI_BASE_URL, else OpenAI."""
     teacher_key_env: str = "OPENAI_API_KEY"
-    """Environment variable with the key for audits. Agents' own keys pass through and are never stored."""
+    """Environment variable with the key for audits. Agents' own keys pass through and are never stored. For a teacher
+    that is reached through LiteLLM: the variable with its key, for all calls; where LiteLLM always looks unless set."""
     data: Path = Path("tutelage-data")
     """The data folder."""
     host: str = "127.0.0.1"
@@ -62,6 +70,8 @@ class Settings(BaseSettings):
     """The student server."""
     student_url: str = ""
     """Base URL of a student server that runs elsewhere; empty: `serve` starts one."""
+    bridge_port: int = 8403
+    """The teacher bridge, which runs when a teacher is reached through LiteLLM."""
     workers: int = 1
     """Data-plane processes."""
     proxy: Section = {}
@@ -70,6 +80,7 @@ class Settings(BaseSettings):
     serving: Section = {}
     distill: Section = {}
     prices: dict[str, Section] = {}
+    teachers: dict[str, Section] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -82,6 +93,23 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line (init) over environment over file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+@dataclass(frozen=True)
+class TeacherSection:
+    """A teacher beside the default one."""
+
+    models: tuple[str, ...]
+    """Models that it answers for: names, or patterns with `*` and `?`. Names beat patterns; the first pattern wins."""
+    url: str = ""
+    """Base URL with its `/v1`. Beside `litellm`: the address of the provider's API, where it is not the usual one."""
+    litellm: str = ""
+    """LiteLLM's name of the model, `provider/model`, for a teacher that does not speak OpenAI's protocol."""
+    key_env: str = ""
+    """Environment variable with the key that replaces the agent's; empty: the agent's own key passes through, or with
+    `litellm`, the key is taken from where LiteLLM always looks."""
+    model: str = ""
+    """Model to ask for instead of the one that the agent named; empty: as named. Not beside `litellm`."""
 
 
 @dataclass(frozen=True)
@@ -108,27 +136,89 @@ class Config:
     def control_url(self) -> str:
         return f"http://127.0.0.1:{self.settings.control_port}"
 
+    @property
+    def bridge_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.bridge_port}/v1"
+
+    def teacher(self) -> TeacherOptions:
+        """The default teacher as the data plane sees it."""
+        settings, name = self.settings, self.settings.teacher
+        chosen = {key: settings.proxy.get(f"teacher_{key}", "") for key in ("key_env", "model")}
+        if "://" in name:
+            return TeacherOptions("default", (), name.rstrip("/"), **chosen)
+        if not is_litellm_name(name):
+            raise BadInput(
+                f"The teacher {name!r} is neither a URL nor a LiteLLM model name. Expected http:// or https:// with a "
+                "host and the path up to /v1, or provider/model, such as anthropic/claude-sonnet-4-5."
+            )
+        if chosen["model"]:
+            raise BadInput(f"proxy.teacher_model cannot be set beside teacher = {name!r}, which names the model.")
+        return TeacherOptions("default", (), self.bridge_url, BRIDGE_KEY_ENV, name)
+
+    def teachers(self) -> tuple[TeacherOptions, ...]:
+        """The other teachers, in the order of the settings."""
+        made = []
+        for name, section in self._sections().items():
+            if section.litellm:
+                made.append(TeacherOptions(name, section.models, self.bridge_url, BRIDGE_KEY_ENV, section.litellm))
+            else:
+                made.append(TeacherOptions(name, section.models, section.url, section.key_env, section.model))
+        return tuple(made)
+
+    def bridge(self) -> BridgeOptions | None:
+        """Options of the teacher bridge; None when no teacher needs it."""
+        models = [BridgeModel(s.litellm, s.url, s.key_env) for s in self._sections().values() if s.litellm]
+        if self.teacher().url == self.bridge_url:
+            named = "teacher_key_env" in self.settings.model_fields_set
+            key_env = self.settings.proxy.get("teacher_key_env") or (self.settings.teacher_key_env if named else "")
+            models.insert(0, BridgeModel(self.settings.teacher, key_env=key_env))
+        models = list(dict.fromkeys(models))
+        for first, second in combinations(models, 2):
+            if first.name == second.name:
+                raise BadInput(f"Two teachers reach {first.name} through LiteLLM with different settings. Keep one.")
+        return BridgeOptions(tuple(models), port=self.settings.bridge_port) if models else None
+
+    def _sections(self) -> dict[str, TeacherSection]:
+        made = {}
+        for name, chosen in self.settings.teachers.items():
+            section = made[name] = _options(TeacherSection, f"teachers.{name}", {}, chosen)
+            if not (section.url or section.litellm):
+                raise BadInput(f"Say where teachers.{name} is: set `url` to its base URL, or `litellm` to its model.")
+            if section.litellm and section.model:
+                raise BadInput(f"teachers.{name} has `litellm`, which names the model already: leave `model` away.")
+            if section.litellm and not is_litellm_name(section.litellm):
+                raise BadInput(f"teachers.{name}.litellm is {section.litellm!r}: expected LiteLLM's provider/model.")
+        return made
+
     def data_plane(self) -> DataPlaneOptions:
         """Options of the agents' port."""
-        settings = self.settings
+        settings, teacher = self.settings, self.teacher()
         base: Section = {
             "data": str(self.data.root),
-            "teacher_url": settings.teacher.rstrip("/"),
             "host": settings.host,
             "port": settings.port,
             "workers": settings.workers,
             "student_url": self.student_url,
+            "teacher_url": teacher.url,
+            "teacher_key_env": teacher.key_env,
+            "teacher_model": teacher.model,
+            "teachers": self.teachers(),
         }
-        return _options(DataPlaneOptions, "proxy", base, settings.proxy)
+        # With the bridge, [proxy] teacher_key_env is the bridge's: see `bridge`.
+        taken = {"teacher_key_env"} if teacher.url == self.bridge_url else set()
+        chosen = {name: value for name, value in settings.proxy.items() if name not in taken}
+        return _options(DataPlaneOptions, "proxy", base, chosen)
 
     def control(self) -> ControlOptions:
         """Options of the control plane."""
-        settings = self.settings
+        settings, teacher = self.settings, self.teacher()
         base: Section = {
             "data": str(self.data.root),
-            "teacher_url": settings.teacher.rstrip("/"),
+            "teacher_url": teacher.url,
             "port": settings.control_port,
-            "teacher_key_env": settings.teacher_key_env,
+            "teacher_key_env": teacher.key_env if teacher.url == self.bridge_url else settings.teacher_key_env,
+            "teacher_model": teacher.model,
+            "teachers": self.teachers(),
             "student_url": self.student_url,
             "data_plane_url": self.data_plane_url,
             "routing": _options(RoutingOptions, "routing", {}, settings.routing),

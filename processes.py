@@ -5,8 +5,10 @@ their options in the environment, so nothing heavy can reach the request path.
 """
 
 import importlib.util
+import os
+import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +19,63 @@ from rich.console import Console
 from .config import Config
 from .distill.options import DistillOptions
 from .distill.progress import Progress, line
+from .plugins.litellm_options import BRIDGE_KEY_ENV, BridgeOptions
+from .plugins.litellm_options import check as check_bridge
 from .proxy.admin_client import AdminClient
-from .proxy.options import to_environment
+from .proxy.options import DataPlaneOptions, to_environment
 from .proxy.supervisor import Part, Supervisor
+from .proxy.teachers import Teachers
 from .traffic.errors import MissingExtra
 from .traffic.layout import DataDir
 from .traffic.students import StudentRegister
 
-PLANE, CONTROL, STUDENT = "data plane", "control plane", "student server"
+PLANE, CONTROL, STUDENT, BRIDGE = "data plane", "control plane", "student server", "teacher bridge"
 
 
-def supervisor(config: Config, say: Callable[[str], None]) -> Supervisor:
-    """The supervisor of `serve`; the data folder is prepared. Raises DataFolderError when it cannot be used."""
+def supervisor(
+    config: Config, say: Callable[[str], None], installed: Callable[[str], bool] | None = None
+) -> Supervisor:
+    """The supervisor of `serve`; the data folder is prepared.
+
+    `installed` says whether a package is there. Raises DataFolderError when the folder cannot be used, BadInput for a
+    teacher that cannot be, MissingExtra when one needs LiteLLM and it is not installed: all before anything runs.
+    """
+    bridge, plane = config.bridge(), config.data_plane()
+    shared = {BRIDGE_KEY_ENV: secrets.token_urlsafe(32)} if bridge else {}
+    _check_teachers(plane, bridge, {**os.environ, **shared}, installed or _installed)
     data = config.data.prepare()
-    parts = [_part(CONTROL, "proxy.control", config.control(), f"{config.control_url}/healthz")]
-    parts.append(
-        _part(PLANE, "proxy.dataplane", config.data_plane(), f"{_root(config.data_plane_url)}/tutelage/health")
-    )
+    parts = []
+    if bridge:
+        parts.append(_part(BRIDGE, "plugins.litellm_teacher", bridge, f"{_root(config.bridge_url)}/health", shared))
+    parts.append(_part(CONTROL, "proxy.control", config.control(), f"{config.control_url}/healthz", shared))
+    ready = f"{_root(config.data_plane_url)}/tutelage/health"
+    parts.append(_part(PLANE, "proxy.dataplane", plane, ready, shared))
     if not config.settings.student_url:
         parts.append(_student_part(config, data, say))
     addresses = {"control_url": config.control_url, "url": config.data_plane_url, "student_url": config.student_url}
-    return Supervisor(data, parts, (PLANE, CONTROL, STUDENT), addresses, say)
+    return Supervisor(data, parts, (PLANE, CONTROL, BRIDGE, STUDENT), addresses, say)
 
 
-def _part(name: str, module: str, options: object, ready_url: str) -> Part:
+def _check_teachers(
+    plane: DataPlaneOptions,
+    bridge: BridgeOptions | None,
+    environ: Mapping[str, str],
+    installed: Callable[[str], bool],
+) -> None:
+    if bridge:
+        if not installed("litellm"):
+            raise MissingExtra("litellm", "litellm")
+        check_bridge(bridge, environ)
+    Teachers.build(plane, environ)
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _part(name: str, module: str, options: object, ready_url: str, shared: Mapping[str, str]) -> Part:
     command = [sys.executable, "-m", f"tutelage.{module}"]
-    return Part(name, command, to_environment(options), ready_url)
+    return Part(name, command, {**to_environment(options), **shared}, ready_url)
 
 
 def _student_part(config: Config, data: DataDir, say: Callable[[str], None]) -> Part:
@@ -52,7 +85,7 @@ def _student_part(config: Config, data: DataDir, say: Callable[[str], None]) -> 
         nonlocal told
         if not any(manifest.status == "candidate" for manifest in register.list()):
             return False
-        if importlib.util.find_spec("xllamacpp") is None:
+        if not _installed("xllamacpp"):
             if not told:
                 say("A student exists, but cannot be served here. Run: pip install 'tutelage[serving]'")
             told = True
@@ -79,7 +112,7 @@ def screen(config: Config, running: Supervisor) -> str:
             "Tutelage is up. Point your agents at it:",
             "",
             f"  base_url   {config.data_plane_url}",
-            f"  teacher    {config.data_plane().teacher_url}",
+            f"  teacher    {_teachers(config)}",
             f"  dashboard  {config.control_url}",
             f"  student    {config.student_url} ({student})",
             f"  data       {config.data.root}",
@@ -90,12 +123,19 @@ def screen(config: Config, running: Supervisor) -> str:
     )
 
 
+def _teachers(config: Config) -> str:
+    """The default teacher, and the others by name."""
+    shown = config.settings.teacher.rstrip("/") + (" through LiteLLM" if config.teacher().model else "")
+    others = [teacher.name for teacher in config.teachers()]
+    return f"{shown}; by model: {', '.join(others)}" if others else shown
+
+
 def distill(config: Config, options: DistillOptions, console: Console) -> dict[str, Any]:
     """Run a distillation with its progress on `console`; the new version's manifest. Raises MissingExtra."""
     for package in ("torch", "transformers", "peft", "trl", "presidio_analyzer", "gguf"):
-        if importlib.util.find_spec(package) is None:
+        if not _installed(package):
             raise MissingExtra("distill", package)
-    if importlib.util.find_spec("xllamacpp") is None:
+    if not _installed("xllamacpp"):
         raise MissingExtra("serving", "xllamacpp")
     from .distill.run import run
 

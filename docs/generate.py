@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SECTIONS = (
     ("", "config.py", "Settings", "Top level"),
+    ("teachers.NAME", "config.py", "TeacherSection", "More teachers, by model"),
     ("routing", "proxy/options.py", "RoutingOptions", "Gate, ramp and guard"),
     ("proxy", "proxy/options.py", "DataPlaneOptions", "The agents' port"),
     ("control", "proxy/options.py", "ControlOptions", "The control plane"),
@@ -17,11 +18,12 @@ SECTIONS = (
     ("prices.MODEL", "proxy/options.py", "Price", "Prices by model name"),
 )
 SET_ELSEWHERE = {
-    "proxy": {"data", "teacher_url", "host", "port", "workers", "student_url"},
-    "control": {"data", "teacher_url", "port", "teacher_key_env", "student_url", "data_plane_url", "routing", "prices"},
+    "proxy": {"data", "teacher_url", "host", "port", "workers", "student_url", "teachers"},
+    "control": {"data", "teacher_url", "port", "teacher_key_env", "teacher_model", "teachers", "student_url"}
+    | {"data_plane_url", "routing", "prices"},
     "serving": {"data", "port"},
     "distill": {"data"},
-    "": {"proxy", "control", "routing", "serving", "distill", "prices", "model_config"},
+    "": {"proxy", "control", "routing", "serving", "distill", "prices", "teachers", "model_config"},
 }
 HEAD = """# Configuration
 

@@ -27,7 +27,9 @@ from ..traffic.layout import DataDir
 from ..traffic.students import StudentRegister
 from . import comparisons, dashboard
 from .admin_http import BrowserGuard, answer, explain_error, html, read_body
+from .admin_keys import add_keys
 from .explain import explain
+from .key_store import KeyBook
 from .overview import Overview
 
 LONGEST_LIST = 10_000
@@ -67,6 +69,7 @@ class Admin:
         self._add_reads(app)
         self._add_evidence(app)
         self._add_writes(app)
+        add_keys(app, KeyBook(self.overview.store, self.data, self.overview.options.prices, self.clock))
         self._add_pages(app)
         return app
 

@@ -1,13 +1,13 @@
-"""The agents' port as an ASGI application.
+"""The agents' port: what happens to one request.
 
-Per call: read the body, parse it once, identify, look the route up in memory, relay, append one record. No database and
-no model on this path, and whatever the control plane or the student does, the teacher's answer comes through.
+Per call: parse the body once, identify, look the route up in memory, relay, append one record. No database and no
+model on this path, and whatever the control plane or the student does, the teacher's answer comes through.
 """
 
 import asyncio
 import logging
+import re
 import zlib
-from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,98 +18,96 @@ from ..traffic.errors import BadInput
 from ..traffic.journal import JournalWriter
 from ..traffic.patterns import RegistryReader, facts_of
 from . import openai_errors
-from .callers import AcceptedCallers, caller_of
 from .decide import decide
-from .exchange import Event, Exchange, Receive, Send, is_text
-from .headers import decoded
+from .exchange import Exchange, is_text
+from .http_messages import Reply, Request
 from .identify import PATTERN_HEADER, TRAJECTORY_HEADER, call_facts, retry_count
-from .openai_errors import Problem
-from .relay import CHAT, BrokenOff, Relay
+from .keys import KeyRing
+from .relay import CHAT, MODELS, Relay
 from .routes import RouteReader
 
 log = logging.getLogger("tutelage.proxy")
-WATCH_AFTER_S = 0.25
-"""Calls that take longer are watched for agents that leave; for quick ones a watcher costs more than it saves."""
 STREAMED_UPLOAD = 1 << 20
 """Uploads of other endpoints that are no JSON are passed on piece by piece beyond this size, in bytes."""
 HEALTH = ("/health", "/tutelage/health")
-
-
-class Gone(Exception):
-    """The agent went away while it was sending."""
+_CLIMBS = re.compile(r"(?i)(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:/|\\|%2f|%5c|$)|#")
+"""Paths that could lead out of the teacher's `/v1`."""
 
 
 @dataclass
 class DataPlane:
-    """One worker: an ASGI application around a relay, the published tables and a journal."""
+    """One worker: answers requests with a relay, the published tables and a journal."""
 
     relay: Relay
     journal: JournalWriter
     registry: RegistryReader
     routes: RouteReader
-    callers: AcceptedCallers
-    secret: bytes
+    keys: KeyRing
     max_body_bytes: int
+    max_concurrent: int = 2000
     in_flight: int = 0
 
-    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
-        path: str = scope["path"]
-        if path in HEALTH and scope["method"] == "GET":
-            await self._health(send)
+    def wants_pieces(self, request: Request) -> bool:
+        """Whether an upload of another endpoint is passed on piece by piece."""
+        if request.path == CHAT or "json" in request.named.get("content-type", ""):
+            return False
+        length = request.named.get("content-length", "")
+        return "transfer-encoding" in request.named or (length.isdigit() and int(length) > STREAMED_UPLOAD)
+
+    async def __call__(self, request: Request, reply: Reply) -> None:
+        """Serve one request."""
+        if request.path in HEALTH and request.method == "GET":
+            self._health(reply)
             return
-        call = self._exchange(scope, send, path)
+        call = self._exchange(request, reply)
         self.in_flight += 1
-        loop = asyncio.get_running_loop()
-        watch = _Watch(call, receive, asyncio.current_task())
-        timer = loop.call_later(WATCH_AFTER_S, watch.start)
         try:
-            await self._serve(call, scope, receive)
-        except (asyncio.CancelledError, Gone):
+            await self._serve(call, request)
+        except asyncio.CancelledError:
             call.cancelled = True
-        except BrokenOff:
             raise
         except Exception:
-            log.exception("%s %s failed", call.method, path)
-            if call.begun:
+            log.exception("%s %s failed", call.method, call.path)
+            if reply.begun:
                 call.error = "proxy_fault"
-                raise
-            await call.refuse(openai_errors.internal())
+                reply.abort()
+            else:
+                call.refuse(openai_errors.internal())
         finally:
-            timer.cancel()
-            watch.stop()
             call.log()
             self.in_flight -= 1
 
-    def _exchange(self, scope: Event, send: Send, path: str) -> Exchange:
-        headers = decoded(scope["headers"])
-        named = dict(headers)
+    def _exchange(self, request: Request, reply: Reply) -> Exchange:
+        named = request.named
         call = Exchange(
-            send=send,
+            reply=reply,
             append=self.journal.append,
-            method=scope["method"],
-            path=path,
-            headers=headers,
+            method=request.method,
+            path=request.path,
+            headers=request.headers,
             named=named,
             keep_bytes=self.max_body_bytes,
         )
-        call.caller, call.retry = caller_of(named, self.secret), retry_count(named)
+        call.retry = retry_count(named)
         call.trajectory, call.hint = named.get(TRAJECTORY_HEADER, ""), named.get(PATTERN_HEADER, "")
         return call
 
-    async def _serve(self, call: Exchange, scope: Event, receive: Receive) -> None:
-        if call.path == CHAT and call.method == "POST":
-            await self._chat(call, receive)
-        elif call.path.startswith("/v1/"):
-            await self._other(call, scope, receive)
+    async def _serve(self, call: Exchange, request: Request) -> None:
+        admission = call.admission = self.keys.admit(call.named, call.started_at)
+        call.caller = admission.caller
+        problem = request.problem or admission.problem
+        if problem is not None:
+            call.refuse(problem)
+        elif self.in_flight > self.max_concurrent:
+            call.refuse(openai_errors.busy(self.max_concurrent))
+        elif call.path == CHAT and call.method == "POST":
+            await self._chat(call, request.body)
+        elif call.path.startswith("/v1/") and not _CLIMBS.search(call.path):
+            await self._other(call, request)
         else:
-            await call.refuse(openai_errors.unknown_path(call.method, call.path))
+            call.refuse(openai_errors.unknown_path(call.method, call.path))
 
-    async def _chat(self, call: Exchange, receive: Receive) -> None:
-        raw = await self._body(call, receive)
-        if isinstance(raw, Problem):
-            await call.refuse(raw)
-            return
+    async def _chat(self, call: Exchange, raw: bytes) -> None:
         plain = unpacked(raw, call.named.get("content-encoding", ""), self.max_body_bytes)
         call.request = raw if plain is None else plain
         if plain is None:
@@ -121,12 +119,16 @@ class DataPlane:
         try:
             body = loads(plain)
         except BadInput as error:
-            await call.refuse(openai_errors.bad_json(str(error)))
+            call.refuse(openai_errors.bad_json(str(error)))
             return
         if not isinstance(body, dict):
-            await call.refuse(openai_errors.bad_json(f"A {type(body).__name__} came."))
+            call.refuse(openai_errors.bad_json(f"A {type(body).__name__} came."))
             return
-        if not (self._decide(call, body) and await self.relay.student(call, body)):
+        to_student = self._decide(call, body)
+        forbidden = call.admission.refuse_model(call.model)
+        if forbidden is not None:
+            call.refuse(forbidden)
+        elif not (to_student and await self.relay.student(call, body)):
             await self.relay.teacher(call, plain, body)
 
     def _decide(self, call: Exchange, body: dict[str, Any]) -> bool:
@@ -134,7 +136,7 @@ class DataPlane:
         facts = call_facts(call.named, body, len(call.request), call.caller)
         shape = facts_of(body)
         match = self.registry.current().identify(shape, facts.hint) if shape is not None else None
-        decision = decide(facts, match, self.routes.current(), self.callers.accepted(call.caller))
+        decision = decide(facts, match, self.routes.current(), lambda: self._accepted(call))
         model = body.get("model")
         call.model = model if isinstance(model, str) else ""
         call.session, call.trajectory, call.hint, call.stream = (
@@ -147,56 +149,28 @@ class DataPlane:
         call.route, call.reason, call.student = decision.route, decision.reason, decision.student
         return decision.route == "student"
 
-    async def _other(self, call: Exchange, scope: Event, receive: Receive) -> None:
+    def _accepted(self, call: Exchange) -> bool:
+        """Whether the student may serve this caller: it must not become a free model for anyone who can reach it."""
+        return bool(call.admission.key_id) or self.relay.callers.accepted(call.caller)
+
+    async def _other(self, call: Exchange, request: Request) -> None:
         call.reason = "other_endpoint"
-        target = (scope.get("raw_path") or call.path.encode()).decode("latin-1").split("?")[0].removeprefix("/v1")
-        query = scope.get("query_string", b"").decode("latin-1")
-        target = f"{target}?{query}" if query else target
-        if _streamed(call):
-            await self.relay.other(call, self._pieces(call, receive), target)
-            return
-        body = await self._body(call, receive)
-        if isinstance(body, Problem):
-            await call.refuse(body)
+        target = call.path.removeprefix("/v1")
+        target = f"{target}?{request.query}" if request.query else target
+        if call.path == MODELS and call.method == "GET":
+            await self.relay.models(call, target)
             return
         # Files and sound are not for the log.
-        call.request = body if is_text(call.named.get("content-type", "")) else b""
-        await self.relay.other(call, body, target)
+        call.request = request.body if is_text(call.named.get("content-type", "")) else b""
+        call.model = _model_of(call.request)
+        forbidden = call.admission.refuse_model(call.model) if request.body or request.pieces else None
+        if forbidden is not None:
+            call.refuse(forbidden)
+            return
+        await self.relay.other(call, request.pieces or request.body, target)
 
-    async def _body(self, call: Exchange, receive: Receive) -> bytes | Problem:
-        limit = self.max_body_bytes
-        length = call.named.get("content-length", "0")
-        if length.isdigit() and int(length) > limit:
-            return openai_errors.too_large(limit)
-        event = await receive()
-        body = event.get("body", b"")
-        if event.get("more_body") or event["type"] == "http.disconnect":
-            parts, size = [body], len(body)
-            while event.get("more_body"):
-                event = await receive()
-                parts.append(event.get("body", b""))
-                size += len(parts[-1])
-                if size > limit:
-                    return openai_errors.too_large(limit)
-            if event["type"] == "http.disconnect":
-                raise Gone
-            body = b"".join(parts)
-        call.request_read.set()
-        return body
-
-    async def _pieces(self, call: Exchange, receive: Receive) -> AsyncIterator[bytes]:
-        more = True
-        while more:
-            event = await receive()
-            if event["type"] == "http.disconnect":
-                raise Gone
-            more = event.get("more_body", False)
-            if event.get("body"):
-                yield event["body"]
-        call.request_read.set()
-
-    async def _health(self, send: Send) -> None:
-        problems = [text for text in (self.routes.error, self.registry.error) if text]
+    def _health(self, reply: Reply) -> None:
+        problems = [text for text in (self.routes.error, self.registry.error, self.keys.error) if text]
         stats = asdict(self.journal.stats)
         body = msgspec.json.encode(
             {
@@ -205,42 +179,29 @@ class DataPlane:
                 "table_serial": self.routes.current().serial,
                 "patterns": len(self.registry.current()),
                 "in_flight": self.in_flight,
+                "breakers": {name: breaker.report() for name, breaker in self.relay.breakers.items()},
+                "retries": self.relay.retries.made,
                 "problems": problems,
             }
         )
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        reply.whole(200, [("content-type", "application/json")], body)
 
 
-class _Watch:
-    """Cancels a call when its agent goes away."""
-
-    def __init__(self, call: Exchange, receive: Receive, task: "asyncio.Task[None] | None") -> None:
-        self._call, self._receive, self._serving = call, receive, task
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._wait())
-
-    def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _wait(self) -> None:
-        await self._call.request_read.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self._serving is not None:
-            self._serving.cancel()
+class _Named(msgspec.Struct):
+    model: str = ""
 
 
-def _streamed(call: Exchange) -> bool:
-    """Whether an upload of another endpoint is passed on piece by piece."""
-    length = call.named.get("content-length", "")
-    if "json" in call.named.get("content-type", ""):
-        return False
-    return "transfer-encoding" in call.named or (length.isdigit() and int(length) > STREAMED_UPLOAD)
+_named = msgspec.json.Decoder(_Named)
+
+
+def _model_of(body: bytes) -> str:
+    """The model that a body names; empty when it names none."""
+    if b'"model"' not in body:
+        return ""
+    try:
+        return _named.decode(body).model
+    except msgspec.DecodeError:
+        return ""
 
 
 def unpacked(body: bytes, encoding: str, limit: int) -> bytes | None:

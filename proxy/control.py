@@ -26,7 +26,8 @@ from .control_lock import ControlLock
 from .keeper import Keeper
 from .options import ControlOptions, from_environment
 from .overview import Overview
-from .shadow import AUDIT, SHADOW, Endpoint, Runner
+from .shadow import AUDIT, SHADOW, Asked, Endpoint, Runner
+from .teachers import Teacher, Teachers
 
 logger = logging.getLogger(__name__)
 ANY_HOST = ("0.0.0.0", "::", "")
@@ -86,16 +87,19 @@ class ControlPlane:
     def add_runners(self, client: httpx.AsyncClient) -> None:
         """The shadow and the audit runner."""
         options = self.options
-        key = os.environ.get(options.teacher_key_env, "") if options.teacher_key_env else ""
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        ends = {SHADOW: Endpoint(options.student_url, timeout_s=options.shadow_timeout_s)}
+        student = Endpoint(options.student_url, timeout_s=options.shadow_timeout_s)
+        ends: dict[str, Asked] = {SHADOW: lambda _model: student}
         if options.teacher_url:
-            ends[AUDIT] = Endpoint(options.teacher_url, headers, options.shadow_timeout_s)
-        for kind, endpoint in ends.items():
-            runner = Runner(
-                kind, self.keeper, endpoint, client, concurrency=options.shadow_concurrency, clock=self.clock
-            )
+            teachers = Teachers.build(options, os.environ, need_keys=False)
+            ends[AUDIT] = lambda model: _endpoint(teachers.of(model), options.shadow_timeout_s)
+        for kind, asked in ends.items():
+            runner = Runner(kind, self.keeper, asked, client, concurrency=options.shadow_concurrency, clock=self.clock)
             self.runners.append(runner)
+
+
+def _endpoint(teacher: Teacher, timeout_s: float) -> Endpoint:
+    headers = {"authorization": f"Bearer {teacher.key}"} if teacher.key else {}
+    return Endpoint(teacher.url, headers, timeout_s, teacher.model)
 
 
 async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:

@@ -5,8 +5,10 @@ the pattern, its route, the caller, and last the session's bucket. The first rea
 the one recorded. No clock, no I/O: the data plane hands in what it knows.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Protocol
+
+import msgspec
 
 from .routes import RouteTable, assigned
 from .states import SERVING
@@ -18,8 +20,7 @@ _TEXT_PARTS = ("text", "refusal")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "image", "video_url")
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Where a call goes and why."""
 
     route: str
@@ -53,10 +54,10 @@ def decide(
     call: RoutedCall,
     match: KnownPattern | None,
     table: RouteTable,
-    caller_accepted: bool,
+    caller_accepted: Callable[[], bool],
     max_bytes: int = MAX_BYTES,
 ) -> Decision:
-    """The route of one call under this table."""
+    """The route of one call under this table. `caller_accepted` is asked only where the answer matters."""
     lacking = missing_capability(call.body, call.size, max_bytes)
     if lacking:
         return Decision("teacher", f"cannot:{lacking}")
@@ -69,7 +70,7 @@ def decide(
         return Decision("teacher", "no_route")
     if route.state not in SERVING or not route.student:
         return Decision("teacher", f"state:{route.state}")
-    if not caller_accepted:
+    if not caller_accepted():
         return Decision("teacher", "caller_not_accepted")
     if not assigned(route, call.session):
         return Decision("teacher", "teacher_share")

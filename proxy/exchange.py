@@ -1,23 +1,20 @@
 """One call in progress: what is sent to the agent, and the record of it for the journal.
 
 Invariant: the record is appended exactly once, and before the agent gets the end of its answer, so that a call whose
-answer is complete has been handed to the journal.
+answer is complete is in the journal.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+
+import msgspec
 
 from ..traffic import records
 from .headers import to_agent
+from .http_messages import Headers, Reply
+from .keys import Admission
 from .openai_errors import Problem
-from .upstream import Headers
 
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
 Append = Callable[[bytes], bool]
 
 _TEXT_TYPES = ("json", "text/", "event-stream", "xml", "x-www-form-urlencoded")
@@ -28,27 +25,30 @@ def is_text(content_type: str) -> bool:
     return not content_type or any(kind in content_type for kind in _TEXT_TYPES)
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """The agent's side of one call. The data plane fills in the notes as it learns them."""
 
-    send: Send
+    reply: Reply
     append: Append
     method: str
     path: str
+    """Path without the query, as the agent spelt it."""
     headers: Headers
     named: dict[str, str]
     """The headers by name; of repeated ones the last."""
     keep_bytes: int
     """Longer answers go to the agent, but their bytes are not kept."""
-    started_at: float = field(default_factory=time.time)
-    clock_start: float = field(default_factory=time.perf_counter)
+    started_at: float = msgspec.field(default_factory=time.time)
+    clock_start: float = msgspec.field(default_factory=time.perf_counter)
     call_id: str = ""
+    admission: Admission = Admission("")
+    """What is known of its key."""
     caller: str = ""
     route: str = "teacher"
     reason: str = ""
     fallback: str = ""
     student: str = ""
+    teacher: str = ""
     model: str = ""
     pattern: str = ""
     session: str = ""
@@ -61,31 +61,37 @@ class Exchange:
     status: int = 0
     request: bytes = b""
     response_type: str = ""
+    response_encoding: str = ""
     request_id: str = ""
     confidence: float | None = None
     first_byte_ms: float = 0.0
-    request_read: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the agent has nothing more to send but its leaving."""
-    begun: bool = False
     logged: bool = False
-    _pieces: list[bytes] = field(default_factory=list)
+    _pieces: list[bytes] = msgspec.field(default_factory=list)
     _kept: int = 0
 
     def __post_init__(self) -> None:
         self.call_id = self.call_id or records.new_call_id(self.started_at)
 
-    async def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer at once, with a complete body."""
+        self.keep(body)
+        out = self._head(status, headers)
+        self.log()
+        self.reply.whole(status, out, body)
+
+    def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         """Send the head. `length` is given when the body will have exactly that many bytes."""
+        self.reply.begin(status, self._head(status, headers), length)
+
+    def _head(self, status: int, headers: Headers) -> Headers:
         found = dict(headers)
-        self.status, self.begun = status, True
+        self.status = status
         self.response_type = found.get("content-type", "")
+        self.response_encoding = found.get("content-encoding", "")
         self.request_id = found.get("x-request-id") or self.call_id
         if self.stream and "json" in self.response_type:
             self.stream = False
-        out = to_agent(headers, self._own_headers())
-        if length is not None:
-            out.append((b"content-length", str(length).encode()))
-        await self.send({"type": "http.response.start", "status": status, "headers": out})
+        return to_agent(headers, self._own_headers())
 
     def _own_headers(self) -> Headers:
         own = [("x-request-id", self.request_id), ("x-tutelage-call-id", self.call_id)]
@@ -105,21 +111,12 @@ class Exchange:
         if self._kept <= self.keep_bytes:
             self._pieces.append(piece)
 
-    async def body(self, piece: bytes, more: bool) -> None:
-        """Send a piece of the body."""
-        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
-
-    async def refuse(self, problem: Problem, route: str = "none") -> None:
+    def refuse(self, problem: Problem, route: str = "none") -> None:
         """Answer with an error of our own."""
-        body = problem.body()
         self.error, self.route, self.stream = problem.code, route, False
         if not self.reason:
             self.reason = problem.code
-        self.keep(body)
-        self.status, self.response_type = problem.status, "application/json"
-        self.log()
-        await self.begin(problem.status, [("content-type", "application/json")], len(body))
-        await self.body(body, more=False)
+        self.whole(problem.status, [("content-type", "application/json"), *problem.headers], problem.body())
 
     def log(self) -> None:
         """Append the record, the first time it is called."""
@@ -155,6 +152,8 @@ class Exchange:
             response_type=self.response_type,
             request_id=self.request_id,
             confidence=self.confidence,
+            teacher=self.teacher,
+            response_encoding=self.response_encoding,
         )
 
     def _elapsed_ms(self) -> float:

@@ -4,9 +4,7 @@ Everything passes except what belongs to one connection only, what the proxy its
 `x-tutelage-` names), and cookies of the upstream.
 """
 
-from collections.abc import Iterable
-
-from .upstream import Headers
+from .http_messages import Headers
 
 OWN = "x-tutelage-"
 HOP_BY_HOP = frozenset(
@@ -25,19 +23,16 @@ HOP_BY_HOP = frozenset(
 )
 # Accept-encoding is not passed on: the copy in the log shall be readable, and the upstream is asked for plain bytes.
 _NOT_SENT = HOP_BY_HOP | {"host", "content-length", "accept-encoding", "expect"}
-_NOT_RELAYED = HOP_BY_HOP | {"content-length", "set-cookie"}
+_NOT_RELAYED = HOP_BY_HOP | {"content-length", "set-cookie", "x-request-id"}
+_NONE: frozenset[str] = frozenset()
 KEYS = frozenset(("authorization", "api-key", "x-api-key"))
 """Headers that carry a secret of the agent."""
-
-
-def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Headers of an ASGI scope as text."""
-    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
+_NOT_SENT_WITH_KEY = _NOT_SENT | KEYS
 
 
 def to_teacher(headers: Headers, key: str = "") -> Headers:
     """What the teacher gets of the agent's headers. A `key` takes the place of the agent's own."""
-    dropped = _NOT_SENT | _nominated(headers) | (KEYS if key else frozenset())
+    dropped = (_NOT_SENT_WITH_KEY if key else _NOT_SENT) | _nominated(headers)
     kept = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN)]
     return [*kept, ("authorization", f"Bearer {key}")] if key else kept
 
@@ -47,14 +42,16 @@ def to_student(headers: Headers) -> Headers:
     return [pair for pair in to_teacher(headers) if pair[0] not in KEYS and pair[0] != "cookie"]
 
 
-def to_agent(headers: Headers, own: Headers) -> list[tuple[bytes, bytes]]:
-    """What the agent gets of the upstream's headers, with `own` ones added. `own` wins where names meet."""
-    dropped = _NOT_RELAYED | _nominated(headers) | {name for name, _ in own}
-    kept = [(n, v) for n, v in headers if n not in dropped]
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in [*kept, *own]]
+def to_agent(headers: Headers, own: Headers) -> Headers:
+    """What the agent gets of the upstream's headers, with `own` ones added; those names are never taken from it."""
+    dropped = _NOT_RELAYED | _nominated(headers)
+    kept = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN)]
+    return [*kept, *own]
 
 
 def _nominated(headers: Headers) -> frozenset[str]:
     """Names that a Connection header declares to be of this hop only."""
     values = [value for name, value in headers if name == "connection"]
+    if not values or values == ["keep-alive"] or values == ["close"]:
+        return _NONE
     return frozenset(word.strip().lower() for value in values for word in value.split(","))

@@ -6,7 +6,6 @@ are left out, because a clock in the system prompt would give each call a sessio
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -22,8 +21,7 @@ PATTERN_KEY = "tutelage_pattern"
 _sorted = msgspec.json.Encoder(order="deterministic")
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
+class CallFacts(msgspec.Struct, frozen=True):
     """A chat call as the routing decision sees it."""
 
     body: dict[str, Any]

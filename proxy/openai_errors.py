@@ -21,6 +21,8 @@ class Problem:
     code: str
     message: str
     type: str = INVALID
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers that the answer carries beside its type and length."""
 
     def body(self) -> bytes:
         """The error as a JSON body."""
@@ -55,9 +57,46 @@ def unreachable(detail: str) -> Problem:
     return Problem(502, "upstream_unreachable", f"The teacher cannot be reached: {detail}", UPSTREAM)
 
 
-def timed_out(detail: str) -> Problem:
-    """The upstream took longer than it may."""
+_PHASES = {
+    "connect": "no connection within {:g} s",
+    "head": "nothing came within {:g} s",
+    "read": "it fell silent for {:g} s",
+    "total": "it was not done within {:g} s",
+}
+
+
+def timed_out(phase: str, limit_s: float) -> Problem:
+    """The upstream took longer than it may. `phase`, connect, head, read or total, is that of a `…_timeout_s`."""
+    detail = f"{_PHASES[phase].format(limit_s)} ({phase}_timeout_s)."
     return Problem(504, "upstream_timeout", f"The teacher did not answer in time: {detail}", UPSTREAM)
+
+
+def untrusted(detail: str) -> Problem:
+    """The upstream's certificate is not accepted."""
+    advice = "If an authority of your own has signed it, name the file with that authority's certificate in ca_file."
+    return Problem(502, "upstream_unreachable", f"The teacher cannot be trusted: {detail}. {advice}", UPSTREAM)
+
+
+def cannot_send() -> Problem:
+    """The request holds something that HTTP cannot carry."""
+    message = "The request cannot be passed on: a header or its address holds characters that HTTP does not allow."
+    return Problem(400, "cannot_send", message)
+
+
+def breaker_open(name: str, retry_after_s: int) -> Problem:
+    """The upstream has failed so often that it is left alone for a while."""
+    message = f"The teacher {name!r} has failed too often; no calls are made to it for {retry_after_s} s."
+    return Problem(503, "upstream_breaker_open", message, UPSTREAM, _again_after(retry_after_s))
+
+
+def busy(limit: int) -> Problem:
+    """The worker has as many calls in progress as it may."""
+    message = f"This proxy has {limit} calls in progress, its limit (max_concurrent). Try again in a moment."
+    return Problem(503, "proxy_busy", message, "server_error", _again_after(1))
+
+
+def _again_after(seconds: int) -> tuple[tuple[str, str], ...]:
+    return (("retry-after", str(seconds)), ("x-should-retry", "true"))
 
 
 def broken_off() -> Problem:

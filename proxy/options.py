@@ -11,6 +11,22 @@ ENVIRONMENT = "TUTELAGE_OPTIONS"
 
 
 @dataclass(frozen=True)
+class TeacherOptions:
+    """A teacher beside the default one."""
+
+    name: str = ""
+    """Its name in reasons and counters; the section's name unless given."""
+    models: tuple[str, ...] = ()
+    """Models that it answers for: names, or patterns with `*` and `?`. The first teacher that fits is taken."""
+    url: str = ""
+    """Base URL with its `/v1`."""
+    key_env: str = ""
+    """Environment variable whose key replaces the agent's; empty: the agent's own key passes through."""
+    model: str = ""
+    """Model to ask for instead of the one that the agent named; empty: as named."""
+
+
+@dataclass(frozen=True)
 class DataPlaneOptions:
     """The agents' port."""
 
@@ -26,13 +42,44 @@ class DataPlaneOptions:
     """Worker processes; each has its own journal segments."""
     teacher_key_env: str = ""
     """Name of the environment variable whose key replaces the agent's; empty: the agent's own key passes through."""
+    teacher_model: str = ""
+    """Model to ask the teacher for instead of the one that the agent named; empty: as named."""
+    teachers: tuple[TeacherOptions, ...] = ()
+    """More teachers, by model."""
     student_url: str = "http://127.0.0.1:8402/v1"
+    require_keys: bool = False
+    """Only keys of this proxy (`sk-tu-…`) are let in."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Larger request bodies are refused with 413."""
+    max_header_bytes: int = 64 * 1024
+    """Request heads beyond about this size are refused with 431."""
+    max_concurrent: int = 2000
+    """Calls in progress in one worker; more are refused with 503 and a `retry-after`."""
+    request_timeout_s: float = 60.0
+    """Longest an agent may take to send its request, in seconds."""
     connect_timeout_s: float = 5.0
     """Longest wait for a connection to an upstream, in seconds."""
+    head_timeout_s: float = 600.0
+    """Longest wait for the head of the teacher's answer, in seconds."""
     read_timeout_s: float = 600.0
-    """Longest silence of the teacher, in seconds."""
+    """Longest silence of the teacher within an answer, in seconds."""
+    total_timeout_s: float = 3600.0
+    """Longest time for one answer of the teacher, in seconds."""
+    ca_file: str = ""
+    """File of certificates (PEM) that upstreams are trusted by, beside the system's."""
+    http2: bool = False
+    """Speak HTTP/2 to upstreams that offer it over TLS. A call that is cancelled before its answer begins then runs on
+    at the upstream, so this is for upstreams that insist on it."""
+    retries: int = 2
+    """Further attempts where a call certainly did not reach the teacher: no connection could be made."""
+    retry_budget: float = 0.1
+    """Further attempts as a share of all calls, so that a failing teacher is not flooded."""
+    breaker_failures: int = 10
+    """Failures to reach an upstream within `breaker_window_s` that stop calls to it."""
+    breaker_window_s: float = 10.0
+    """Failures are counted over so many seconds."""
+    breaker_pause_s: float = 5.0
+    """So long calls are refused (teacher) or go to the teacher (student), in seconds; then one is let through."""
     student_timeout_s: float = 20.0
     """Longest wait for the student's answer before the call falls open to the teacher, in seconds."""
     caller_memory_s: float = 3600.0
@@ -102,6 +149,10 @@ class ControlOptions:
     """Port to listen on."""
     teacher_key_env: str = "OPENAI_API_KEY"
     """Environment variable with the key for audits: the agents' keys are never stored."""
+    teacher_model: str = ""
+    """Model to ask the teacher for instead of the logged one; empty: as logged."""
+    teachers: tuple[TeacherOptions, ...] = ()
+    """More teachers, by model."""
     student_url: str = "http://127.0.0.1:8402/v1"
     data_plane_url: str = "http://127.0.0.1:8400/v1"
     """Shown on the dashboard."""

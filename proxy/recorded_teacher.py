@@ -8,7 +8,7 @@ import asyncio
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +18,15 @@ from ..traffic.canonical import ROOT, loads, message_id, toolset_id
 from ..traffic.errors import BadInput
 from ..traffic.sse import frames_of
 from .dataplane import check_port
-from .exchange import Event, Receive, Send
 from .openai_errors import Problem, bad_json, unknown_path
 from .recorded import Message, RecordedTrajectory, read_all
 from .relay import CHAT
 from .standalone import serve_app
 from .usage import asks_for_usage
+
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
 
 
 class Recorded(NamedTuple):

@@ -1,4 +1,4 @@
-"""From decision to last byte: ask the student or the teacher and pass the answer on as it arrives.
+"""From decision to last byte: ask the student or a teacher and pass the answer on as it arrives.
 
 Until the first byte of an answer has gone to the agent, anything the student does wrong falls open to the teacher.
 After it the answer belongs to whoever began it.
@@ -6,57 +6,68 @@ After it the answer belongs to whoever began it.
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from . import headers, openai_errors
+from .breaker import Breaker
 from .callers import AcceptedCallers
 from .exchange import Exchange
-from .upstream import Answer, Body, Headers, Upstream, UpstreamError
-from .usage import UsageFilter, asks_for_usage, with_usage
+from .http_messages import Headers
+from .retries import Retries
+from .teachers import DEFAULT, Teacher, Teachers, merged_models
+from .upstream import Answer, Body, Upstream, UpstreamError
+from .usage import UsageFilter, asks_for_usage, with_model, with_usage
 
 CHAT = "/v1/chat/completions"
-_DONE_ENDS = (b"data: [DONE]\n\n", b"data: [DONE]\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n")
+MODELS = "/v1/models"
+_DONE_ENDS = (b"data: [DONE]\n\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n")
 
 
-class BrokenOff(Exception):
-    """The upstream broke off and the agent must see that: the connection is to be dropped."""
-
-
+@dataclass
 class Relay:
     """Talks to the upstreams for one worker."""
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        callers: AcceptedCallers,
-        teacher_url: str,
-        student_url: str,
-        student_timeout_s: float,
-        teacher_key: str = "",
-    ) -> None:
-        self._upstream, self._callers, self._teacher_key = upstream, callers, teacher_key
-        self._teacher_url, self._student_url = teacher_url.rstrip("/"), student_url.rstrip("/")
-        self._student_timeout_s = student_timeout_s
-        self._usage_refused = False
-        """The teacher rejects `stream_options`: don't ask it again."""
+    upstream: Upstream
+    callers: AcceptedCallers
+    teachers: Teachers
+    student_url: str
+    student_timeout_s: float
+    retries: Retries
+    breakers: dict[str, Breaker]
+    """By name of the teacher; the student's under `student`."""
+    _usage_refused: set[str] = field(default_factory=set)
+    """Teachers that reject `stream_options`: they are not asked again."""
 
     async def student(self, call: Exchange, body: dict[str, Any]) -> bool:
         """Let the student answer; False when it could not, and nothing has been sent to the agent."""
-        try:
-            async with asyncio.timeout(self._student_timeout_s):
-                answer, first = await self._student_begins(call, body)
-        except TimeoutError:
-            call.fallback = "student_timeout"
-        except UpstreamError as error:
-            call.fallback = error.problem.code.replace("upstream", "student")
-        except _Declined as declined:
-            call.fallback = str(declined)
+        breaker = self.breakers["student"]
+        if breaker.allow():
+            try:
+                async with asyncio.timeout(self.student_timeout_s):
+                    answer, first = await self._student_begins(call, body)
+            except TimeoutError:
+                breaker.failure()
+                call.fallback = "student_timeout"
+            except UpstreamError as error:
+                _note(breaker, error)
+                call.fallback = error.problem.code.replace("upstream", "student")
+            except _Declined as declined:
+                breaker.note(declined.status)
+                call.fallback = declined.reason
+            except BaseException:
+                breaker.cancelled()
+                raise
+            else:
+                breaker.success()
+                call.route, call.confidence = "student", _number(dict(answer.headers).get("x-tutelage-confidence"))
+                usage = None if asks_for_usage(body) else UsageFilter()
+                await self._pass_on(call, answer, usage, whole=not call.stream, first=first)
+                return True
         else:
-            call.route, call.confidence = "student", _number(dict(answer.headers).get("x-tutelage-confidence"))
-            await self._pass_on(call, answer, None if asks_for_usage(body) else UsageFilter(), first)
-            return True
+            call.fallback = "student_breaker_open"
         call.route = "teacher"
         return False
 
@@ -66,11 +77,12 @@ class Relay:
             asked["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         sent = [(n, v) for n, v in headers.to_student(call.headers) if n not in ("content-type", "content-encoding")]
         sent.append(("content-type", "application/json"))
-        answer = await self._upstream.send("POST", f"{self._student_url}/chat/completions", sent, _encoded(asked))
+        url = f"{self.student_url}/chat/completions"
+        answer = await self.upstream.send("POST", url, sent, _encoded(asked), whole=not call.stream)
         try:
             first = await answer.piece()
             if answer.status != 200 or not first or first.startswith((b'data: {"error"', b'{"error"')):
-                raise _Declined(await _decline_reason(answer, first or b""))
+                raise _Declined(answer.status, await _decline_reason(answer, first or b""))
         except BaseException:
             # Also when the time is up: a student that is let go must not go on generating.
             await answer.close()
@@ -78,60 +90,131 @@ class Relay:
         return answer, first
 
     async def teacher(self, call: Exchange, raw: bytes, body: dict[str, Any] | None) -> None:
-        """Let the teacher answer a chat call. `body` is None where the request could not be read."""
-        own_ask = body is not None and not self._usage_refused and not asks_for_usage(body)
+        """Let a teacher answer a chat call. `body` is None where the request could not be read."""
+        teacher = self.teachers.of(call.model)
+        if teacher.model and body is not None:
+            raw, body = with_model(raw, teacher.model), {**body, "model": teacher.model}
+        own_ask = body is not None and not asks_for_usage(body) and teacher.name not in self._usage_refused
         asked = with_usage(raw, body) if own_ask and body is not None else raw
-        answer = await self._ask(call, asked)
+        whole = body is not None and not call.stream
+        answer = await self._ask(call, teacher, asked, whole=whole)
         if answer is None:
             return
-        self._callers.note(call.caller, answer.status)
         if own_ask and answer.status in (400, 422):
             refusal = await _rest(answer)
             if b"stream_options" not in refusal:
-                await self._pass_on(call, answer, None, refusal)
+                await self._pass_on(call, answer, None, whole=True, first=refusal)
                 return
             await answer.close()
-            self._usage_refused, own_ask = True, False
-            answer = await self._ask(call, raw)
+            self._usage_refused.add(teacher.name)
+            own_ask = False
+            answer = await self._ask(call, teacher, raw)
             if answer is None:
                 return
-        await self._pass_on(call, answer, UsageFilter() if own_ask else None)
+        await self._pass_on(call, answer, UsageFilter() if own_ask else None, whole)
 
     async def other(self, call: Exchange, body: Body, target: str) -> None:
         """Pass a call of another endpoint through; `target` is the path after `/v1` with its query."""
-        answer = await self._ask(call, body, target)
+        teacher = self.teachers.of(call.model)
+        if teacher.model and call.model and isinstance(body, bytes):
+            body = with_model(body, teacher.model)
+        answer = await self._ask(call, teacher, body, target)
         if answer is not None:
-            self._callers.note(call.caller, answer.status)
             call.stream = "event-stream" in dict(answer.headers).get("content-type", "")
-            await self._pass_on(call, answer, None)
+            await self._pass_on(call, answer, None, whole=False)
 
-    async def _ask(self, call: Exchange, body: Body, target: str = "/chat/completions") -> Answer | None:
-        sent: Headers = headers.to_teacher(call.headers, self._teacher_key)
+    async def models(self, call: Exchange, target: str) -> None:
+        """The models of all teachers in one list."""
+        every = self.teachers.every()
+        if len(every) == 1:
+            await self.other(call, b"", target)
+            return
+        lists = await asyncio.gather(*(self._models_of(call, teacher, target) for teacher in every))
+        merged = merged_models({teacher.name: answer for teacher, answer in zip(every, lists, strict=True)})
+        call.whole(200, [("content-type", "application/json")], merged)
+
+    async def _models_of(self, call: Exchange, teacher: Teacher, target: str) -> bytes:
+        if call.admission.refuse_teacher(teacher.key, _key_setting(teacher)) is not None:
+            return b""
+        with suppress(UpstreamError):
+            sent = headers.to_teacher(call.headers, teacher.key)
+            answer = await self.upstream.send("GET", teacher.url + target, sent, b"", whole=True)
+            body = await _rest(answer)
+            await answer.close()
+            return body if answer.status == 200 else b""
+        return b""
+
+    async def _ask(
+        self, call: Exchange, teacher: Teacher, body: Body, target: str = "/chat/completions", whole: bool = False
+    ) -> Answer | None:
+        """The teacher's answer; None when there is none and the agent has been told."""
+        breaker = self.breakers[teacher.name]
+        call.teacher = teacher.name
+        keyless = call.admission.refuse_teacher(teacher.key, _key_setting(teacher))
+        if keyless is not None:
+            call.refuse(keyless)
+            return None
+        if not breaker.allow():
+            call.refuse(openai_errors.breaker_open(teacher.name, breaker.retry_after_s), "teacher")
+            return None
+        sent: Headers = headers.to_teacher(call.headers, teacher.key)
         if not isinstance(body, bytes) and "content-length" in call.named:
             sent.append(("content-length", call.named["content-length"]))
-        try:
-            return await self._upstream.send(call.method, self._teacher_url + target, sent, body)
-        except UpstreamError as error:
-            await call.refuse(error.problem, "teacher")
-            return None
 
-    async def _pass_on(self, call: Exchange, answer: Answer, usage: UsageFilter | None, first: bytes = b"") -> None:
+        async def attempt() -> Answer:
+            return await self.upstream.send(call.method, teacher.url + target, sent, body, whole=whole)
+
         try:
-            await self._head(call, answer)
+            answer = await self.retries.run(attempt) if isinstance(body, bytes) else await attempt()
+        except UpstreamError as error:
+            _note(breaker, error)
+            call.refuse(error.problem, "teacher")
+            return None
+        except BaseException:
+            breaker.cancelled()
+            raise
+        breaker.note(answer.status)
+        self.callers.note(call.caller, answer.status)
+        return answer
+
+    async def _pass_on(
+        self, call: Exchange, answer: Answer, usage: UsageFilter | None, whole: bool, first: bytes = b""
+    ) -> None:
+        """`whole`: the upstream was asked for one piece; `first`: what has been read of it."""
+        try:
+            if whole:
+                call.whole(answer.status, answer.headers, first or await answer.piece() or b"")
+                return
+            _begin(call, answer)
             try:
-                await _pump(call, answer, usage if call.stream else None, first)
+                await _pump(call, answer, usage if call.stream and not call.response_encoding else None, first)
             except UpstreamError as error:
                 await _broke_off(call, error)
         finally:
             await answer.close()
 
-    async def _head(self, call: Exchange, answer: Answer) -> None:
-        length = dict(answer.headers).get("content-length", "")
-        streams = call.stream and "event-stream" in dict(answer.headers).get("content-type", "")
-        await call.begin(answer.status, answer.headers, int(length) if length.isdigit() and not streams else None)
+
+def _key_setting(teacher: Teacher) -> str:
+    return "proxy.teacher_key_env" if teacher.name == DEFAULT else f"teachers.{teacher.name}.key_env"
+
+
+def _note(breaker: Breaker, error: UpstreamError) -> None:
+    """What the agent did wrong says nothing about the upstream."""
+    if error.problem.status >= 500:
+        breaker.failure()
+    else:
+        breaker.cancelled()
+
+
+def _begin(call: Exchange, answer: Answer) -> None:
+    found = dict(answer.headers)
+    length = found.get("content-length", "")
+    streams = call.stream and "event-stream" in found.get("content-type", "")
+    call.begin(answer.status, answer.headers, int(length) if length.isdigit() and not streams else None)
 
 
 async def _pump(call: Exchange, answer: Answer, usage: UsageFilter | None, first: bytes) -> None:
+    reply = call.reply
     piece: bytes | None = first or await answer.piece()
     while piece is not None:
         call.keep(piece)
@@ -139,10 +222,12 @@ async def _pump(call: Exchange, answer: Answer, usage: UsageFilter | None, first
             call.log()
         out = usage.feed(piece) if usage else piece
         if out:
-            await call.body(out, more=True)
+            await reply.write(out)
         piece = await answer.piece()
     call.log()
-    await call.body(usage.finish() if usage else b"", more=False)
+    if usage:
+        await reply.write(usage.finish())
+    reply.end()
 
 
 async def _broke_off(call: Exchange, error: UpstreamError) -> None:
@@ -150,17 +235,23 @@ async def _broke_off(call: Exchange, error: UpstreamError) -> None:
     call.error = error.problem.code
     call.log()
     if "event-stream" not in call.response_type:
-        raise BrokenOff from error
-    await call.body(error.problem.frame(), more=False)
+        call.reply.abort()
+        return
+    await call.reply.write(error.problem.frame())
+    call.reply.end()
 
 
 class _Declined(Exception):
     """The student answered, but with an error."""
 
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
 
 async def _decline_reason(answer: Answer, first: bytes) -> str:
     text = first + await _rest(answer)
-    with suppress(msgspec.DecodeError, AttributeError, TypeError):
+    with suppress(msgspec.DecodeError, AttributeError, LookupError, TypeError):
         code = msgspec.json.decode(text.removeprefix(b"data: ").split(b"\n\n")[0])["error"]["code"]
         if isinstance(code, str) and code:
             return f"student_{code}"

@@ -100,16 +100,22 @@ class Endpoint:
     """Base URL with its `/v1`."""
     headers: dict[str, str] = field(default_factory=dict)
     timeout_s: float = 60.0
+    model: str = ""
+    """Model to ask for instead of the logged one; empty: as logged."""
+
+
+Asked = Callable[[str], Endpoint]
+"""Who is asked about calls that name a model."""
 
 
 class Runner:
-    """Asks `endpoint` about the tasks of one kind, `concurrency` at a time."""
+    """Asks about the tasks of one kind, `concurrency` at a time. `asked` says whom, by the logged model."""
 
     def __init__(
         self,
         kind: str,
         source: LabelSource,
-        endpoint: Endpoint,
+        asked: Asked,
         client: httpx.AsyncClient,
         *,
         concurrency: int = 4,
@@ -118,7 +124,7 @@ class Runner:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.status = RunnerStatus(kind)
-        self._kind, self._source, self._endpoint, self._client = kind, source, endpoint, client
+        self._kind, self._source, self._asked, self._client = kind, source, asked, client
         self._concurrency, self._idle_s, self._backoff_s, self._clock = concurrency, idle_s, backoff_s, clock
         self._tries: dict[tuple[str, str, str], int] = {}
 
@@ -180,19 +186,20 @@ class Runner:
 
     async def _ask(self, task: Task) -> Reply:
         # ASCII with escapes: logged text may hold lone surrogates, which UTF-8 cannot carry.
-        body = json.dumps(question(task)).encode()
-        headers = {"content-type": "application/json", **self._endpoint.headers}
+        asked = self._asked(str(task.request.get("model") or ""))
+        body = json.dumps(question(task) | ({"model": asked.model} if asked.model else {})).encode()
+        headers = {"content-type": "application/json", **asked.headers}
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._endpoint.timeout_s):
-                url = self._endpoint.url.rstrip("/") + "/chat/completions"
+            async with asyncio.timeout(asked.timeout_s):
+                url = asked.url.rstrip("/") + "/chat/completions"
                 response = await self._client.post(url, content=body, headers=headers)
         except (httpx.TimeoutException, TimeoutError):
-            return self._late(time.monotonic() - started)
+            return self._late(asked, time.monotonic() - started)
         except httpx.ConnectError as error:
-            return Reply(retry=f"{self._endpoint.url} cannot be reached ({error}); it is asked again.")
+            return Reply(retry=f"{asked.url} cannot be reached ({error}); it is asked again.")
         except httpx.TransportError as error:
-            return self._broken(task, error)
+            return self._broken(asked, task, error)
         elapsed = (time.monotonic() - started) * 1000
         if self._kind == SHADOW:
             return replace(read_student(response), latency_ms=elapsed)
@@ -205,17 +212,17 @@ class Runner:
         tries = self._tries[task.key] = self._tries.get(task.key, 0) + 1
         return Reply(failure=f"teacher_http_{status}") if tries >= MAX_TRIES else reply
 
-    def _late(self, seconds: float) -> Reply:
+    def _late(self, asked: Endpoint, seconds: float) -> Reply:
         """A silent student has lost; a silent teacher says nothing about the student."""
         if self._kind == SHADOW:
             return Reply(failure="timeout", latency_ms=seconds * 1000)
-        return Reply(retry=f"{self._endpoint.url} did not answer within {self._endpoint.timeout_s:g} s.")
+        return Reply(retry=f"{asked.url} did not answer within {asked.timeout_s:g} s.")
 
-    def _broken(self, task: Task, error: httpx.TransportError) -> Reply:
+    def _broken(self, asked: Endpoint, task: Task, error: httpx.TransportError) -> Reply:
         tries = self._tries[task.key] = self._tries.get(task.key, 0) + 1
         if self._kind == SHADOW and tries >= MAX_TRIES:
             return Reply(failure="connection_broken")
-        return Reply(retry=f"{self._endpoint.url} broke the connection ({error or type(error).__name__}).")
+        return Reply(retry=f"{asked.url} broke the connection ({error or type(error).__name__}).")
 
     def _note(self, problem: str) -> None:
         since = self.status.since or self._clock()

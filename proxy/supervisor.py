@@ -1,15 +1,13 @@
 """`tutelage serve`: starts the processes, waits until they answer, restarts what dies, and stops them in order.
 
 The data plane goes down first and drains; the control plane follows and takes in what the last calls wrote to the
-journal; the student server is last. A part that cannot even start stops the whole, with its own words on the screen.
-The student server is started when the first student version exists.
+journal; the teacher bridge and the student server, which both may be asked by those, are last. A part that cannot even
+start stops the whole, with its own words on the screen. The student server is started when the first student version
+exists; the teacher bridge is there when a teacher needs it, and is needed then.
 """
 
-import ctypes
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +17,14 @@ import httpx
 
 from ..traffic.errors import TutelageError
 from ..traffic.layout import DataDir, publish_json
+from .parents import end_with_parent
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 LONGEST_PAUSE_S = 30.0
-FORGIVEN_AFTER_S = 120.0
-"""A part that lived this long is restarted at once when it ends, whatever happened before."""
+FORGIVEN_AFTER_S = 3.0
+"""A part that lived this long had come up: when it ends it is restarted at once. One that ends sooner, again and again,
+is restarted after growing pauses."""
 
 
 class PartFailed(TutelageError):
@@ -126,7 +126,7 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # an interrupt from the terminal is ours to pass on, in order
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                preexec_fn=end_with_parent,
             )
         self._running[part.name] = _Running(process, time.monotonic(), log_start)
 
@@ -157,7 +157,7 @@ class Supervisor:
             return
         lived = time.monotonic() - running.started
         count = 0 if lived > FORGIVEN_AFTER_S else self.restarts.get(part.name, 0)
-        if lived < min(2.0**count - 1, LONGEST_PAUSE_S):
+        if lived < min(0.25 * (2.0**count - 1), LONGEST_PAUSE_S):
             return
         self.restarts[part.name] = count + 1
         self.say(f"The {part.name} ended with code {running.process.returncode} and is restarted.")
@@ -166,11 +166,6 @@ class Supervisor:
 
     def _publish(self) -> None:
         publish_json(self.data.serve, self.addresses | {"pids": self.pids()})
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to end this child when its parent dies, even by kill -9 (prctl PR_SET_PDEATHSIG = 1)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def answers(url: str) -> bool:

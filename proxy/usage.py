@@ -37,19 +37,37 @@ def with_usage(raw: bytes, body: dict[str, Any]) -> bytes:
         return raw
 
 
+def with_model(raw: bytes, model: str) -> bytes:
+    """The same request asking for another model; every other value keeps its bytes."""
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return raw
+    return msgspec.json.encode({**fields, "model": model})
+
+
 class UsageFilter:
     """Takes the usage chunk out of a stream that arrives in pieces."""
 
     def __init__(self) -> None:
         self._held = b""
+        self._line_feed_due = False
 
     def feed(self, piece: bytes) -> bytes:
         """What the agent gets now; may be empty."""
+        if self._line_feed_due and piece:
+            self._line_feed_due = False
+            piece = piece.removeprefix(b"\n")
         data = self._held + piece if self._held else piece
         end = _last_end(data)
         self._held = data[end:]
         whole = data[:end] if self._held else data
-        return _without_usage(whole) if _SUSPECT.search(whole) else whole
+        if not _SUSPECT.search(whole):
+            return whole
+        kept = _without_usage(whole)
+        # The withheld chunk ends with CR, at the end of what has come: the LF that belongs to it may follow.
+        self._line_feed_due = not self._held and whole.endswith(b"\r") and not kept.endswith(b"\r")
+        return kept
 
     def finish(self) -> bytes:
         """What is left at the end of a stream that stopped inside an event."""
@@ -71,8 +89,8 @@ def _without_usage(whole: bytes) -> bytes:
     for match in _EVENT_END.finditer(whole):
         event = whole[start : match.end()]
         start = match.end()
-        if not _is_usage(event):
-            kept.append(event)
+        # Empty lines in front of the event are the teacher's own.
+        kept.append(event[: len(event) - len(event.lstrip(b"\r\n"))] if _is_usage(event) else event)
     return b"".join(kept) + whole[start:]
 
 

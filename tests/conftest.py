@@ -1,7 +1,8 @@
 """Fixtures that several test files share."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 
 from tutelage.traffic.records import CallRecord, new_call_id
+
+# For the modules in tests/conformance, which are no tests themselves.
+sys.path.append(str(Path(__file__).parent))
 
 _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _HIDDEN, _HEADS, _KV_HEADS, _FEED, _LAYERS, _CONTEXT = 64, 4, 2, 128, 2, 1024
@@ -238,3 +242,12 @@ def control_world(tmp_path: Path) -> Any:
     world = ControlWorld(tmp_path / "data")
     yield world
     world.close()
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A started data plane in front of the deterministic teacher: see conformance.plane.Plane."""
+    from conformance.plane import started
+
+    with started(tmp_path_factory.mktemp("plane")) as running:
+        yield running

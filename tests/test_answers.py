@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.traffic.answers import answer_of_record, clean, dump
+from tutelage.traffic.answers import answer_of_record, chat_answer, clean, dump
 from tutelage.traffic.canonical import loads
 from tutelage.traffic.records import CallRecord, new_call_id
 
@@ -30,7 +30,7 @@ def stream(*deltas: dict[str, Any], finish: str | None = "stop") -> bytes:
 def test_a_plain_answer_with_its_cost() -> None:
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
     answer = answer_of_record(msgspec.structs.replace(BLANK, response=completion(usage=usage)))
-    assert answer.message == HELLO
+    assert answer.said() == HELLO
     assert (answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens) == (5, 2, 4)
     assert (answer.model, answer.finish_reason, answer.error, answer.keep_raw) == ("m", "stop", "", False)
 
@@ -73,7 +73,7 @@ def test_everything_else_is_kept_raw_with_a_reason(status: int, body: bytes, err
 def test_several_choices_keep_the_whole_body() -> None:
     body = json.dumps({"choices": [{"message": HELLO, "finish_reason": "stop"}] * 2}).encode()
     answer = answer_of_record(msgspec.structs.replace(BLANK, response=body))
-    assert answer.message == HELLO
+    assert answer.said() == HELLO
     assert answer.keep_raw
 
 
@@ -86,6 +86,26 @@ def test_counts_that_no_database_can_hold_are_left_out() -> None:
 def test_an_empty_body_is_an_error_unless_the_agent_left() -> None:
     assert answer_of_record(BLANK).error == "empty_response"
     assert answer_of_record(msgspec.structs.replace(BLANK, cancelled=True)).error == ""
+
+
+MESSAGES = ({"content": None}, {"content": "\ud800"}, [1], "text", None)
+
+
+@pytest.mark.parametrize("message", [HELLO, *MESSAGES])
+@pytest.mark.parametrize("finish", ["stop", None, "", 7])
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": 5, "prompt_tokens_details": None}, {"prompt_tokens": "5"}, []]
+)
+@pytest.mark.parametrize("fields", [{}, {"stream": True}, {"cancelled": True}, {"status": 500}])
+def test_the_short_way_to_read_an_answer_says_what_the_long_way_says(
+    message: Any, finish: Any, usage: Any, fields: dict[str, Any]
+) -> None:
+    body = {"id": "c", "model": "m", "choices": [{"message": message, "finish_reason": finish}], "usage": usage}
+    record = msgspec.structs.replace(BLANK, response=json.dumps(body).encode(), **fields)
+    short, long = answer_of_record(record), answer_of_record(record, lambda body, record: chat_answer(body, record))
+    assert (short.said(), short.whole) == (long.said(), long.whole)
+    short.message, short.raw = long.message, long.raw
+    assert short == long
 
 
 values = st.recursive(
@@ -110,7 +130,7 @@ def test_no_response_can_make_it_fail(body: bytes, streamed: bool, status: int) 
     record = msgspec.structs.replace(BLANK, response=prefix + body, status=status, stream=streamed)
     answer = answer_of_record(record)
     # Whatever came is kept in one form or the other.
-    assert answer.message is not None or answer.keep_raw or answer.error or not record.response
+    assert answer.whole or answer.keep_raw or answer.error or not record.response
 
 
 def test_clean_gives_text_that_can_be_stored() -> None:

@@ -1,10 +1,14 @@
 """Settings: command line over environment over file, and errors that say what to do."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tutelage import config
+from tutelage.plugins.litellm_options import BRIDGE_KEY_ENV, BridgeModel
+from tutelage.proxy.options import TeacherOptions
+from tutelage.proxy.teachers import Teachers
 from tutelage.traffic.errors import BadInput
 
 FILE = """
@@ -77,13 +81,32 @@ def test_the_teacher_defaults_to_the_usual_variable(tmp_path: Path, monkeypatch:
         ("[routing]\nepsilon = 0.1", "epsilon_tools"),
         ("[routing]\nalpha = 'small'", "routing"),
         ("[prices.m]\ninput = 1", "prices.m"),
+        ("teacher = 'localhost:9000/v1'", "neither a URL nor a LiteLLM model name"),
+        ("teacher = 'claude'", "neither a URL nor a LiteLLM model name"),
+        ("teacher = 'a/b'\n[proxy]\nteacher_model = 'c'", "proxy.teacher_model"),
+        ("[teachers.a]\nmodels = ['x']", "Say where teachers.a is"),
+        ("[teachers.a]\nurl = 'http://a.test/v1'", "models"),
+        ("[teachers.a]\nmodels = ['x']\nadress = 'y'", "teachers.a.adress"),
+        ("[teachers.a]\nmodels = ['x']\nlitellm = 'claude'", "provider/model"),
+        ("[teachers.a]\nmodels = ['x']\nlitellm = 'a/b'\nmodel = 'c'", "leave `model` away"),
+        (
+            "[teachers.a]\nmodels = ['x']\nlitellm = 'a/b'\n"
+            "[teachers.c]\nmodels = ['y']\nlitellm = 'a/b'\nkey_env = 'K'",
+            "different settings",
+        ),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "t.toml"
     path.write_text(text)
+
+    def options() -> None:
+        chosen = config.load(path)
+        for make in (chosen.control, chosen.data_plane, chosen.bridge):
+            make()
+
     with pytest.raises(BadInput, match=message):
-        config.load(path).control()
+        options()
 
 
 def test_a_missing_file_is_an_error_only_when_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,3 +121,80 @@ def test_distill_takes_the_command_line_over_the_file(tmp_path: Path) -> None:
     path.write_text("[distill]\nepochs = 3\nrank = 8")
     options = config.load(path).distill(epochs=1.5, name=None)
     assert (options.epochs, options.rank, options.name) == (1.5, 8, "")
+
+
+def written(tmp_path: Path, text: str) -> config.Config:
+    path = tmp_path / "t.toml"
+    path.write_text(text)
+    return config.load(path)
+
+
+def test_a_teacher_with_a_url_needs_no_bridge(tmp_path: Path) -> None:
+    chosen = written(tmp_path, "teacher = 'http://t.test/v1'\n[proxy]\nteacher_key_env = 'K'\nteacher_model = 'm'")
+    plane = chosen.data_plane()
+    assert (plane.teacher_url, plane.teacher_key_env, plane.teacher_model) == ("http://t.test/v1", "K", "m")
+    assert chosen.control().teacher_key_env == "OPENAI_API_KEY"
+    assert chosen.bridge() is None
+
+
+@pytest.mark.parametrize(
+    ("more", "key_env"),
+    [("", ""), ("teacher_key_env = 'MINE'", "MINE"), ("[proxy]\nteacher_key_env = 'MINE'", "MINE")],
+)
+def test_a_litellm_name_as_the_teacher(tmp_path: Path, more: str, key_env: str) -> None:
+    chosen = written(tmp_path, f"teacher = 'anthropic/claude-x'\nbridge_port = 9403\n{more}")
+    plane, control, bridge = chosen.data_plane(), chosen.control(), chosen.bridge()
+    assert (plane.teacher_url, plane.teacher_model) == ("http://127.0.0.1:9403/v1", "anthropic/claude-x")
+    assert plane.teacher_key_env == control.teacher_key_env == BRIDGE_KEY_ENV
+    assert (control.teacher_url, control.teacher_model) == (plane.teacher_url, plane.teacher_model)
+    assert bridge
+    assert (bridge.models, bridge.port) == ((BridgeModel("anthropic/claude-x", key_env=key_env),), 9403)
+
+
+def test_more_teachers_by_section(tmp_path: Path) -> None:
+    chosen = written(
+        tmp_path,
+        """
+        teacher = "http://t.test/v1"
+        [teachers.groq]
+        models = ["llama-*"]
+        url = "http://groq.test/v1"
+        key_env = "GROQ"
+        model = "llama-9"
+        [teachers.claude]
+        models = ["claude", "c-*"]
+        litellm = "anthropic/claude-x"
+        url = "http://claude.test"
+        key_env = "CLAUDE"
+        """,
+    )
+    bridge = chosen.bridge()
+    assert chosen.data_plane().teachers == (
+        TeacherOptions("groq", ("llama-*",), "http://groq.test/v1", "GROQ", "llama-9"),
+        TeacherOptions("claude", ("claude", "c-*"), chosen.bridge_url, BRIDGE_KEY_ENV, "anthropic/claude-x"),
+    )
+    assert chosen.control().teachers == chosen.data_plane().teachers
+    assert bridge
+    assert bridge.models == (BridgeModel("anthropic/claude-x", "http://claude.test", "CLAUDE"),)
+
+
+def test_one_model_of_litellm_may_have_several_names(tmp_path: Path) -> None:
+    section = "[teachers.{0}]\nmodels = ['{0}']\nlitellm = 'a/b'\n"
+    bridge = written(tmp_path, section.format("x") + section.format("y")).bridge()
+    assert bridge
+    assert bridge.models == (BridgeModel("a/b"),)
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "teachers.md").read_text()
+EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_examples_of_the_page_on_teachers_work(tmp_path: Path, example: str) -> None:
+    chosen = written(tmp_path, example)
+    environ: dict[str, str] = {BRIDGE_KEY_ENV: "a", "OPENAI_API_KEY": "b", "GROQ_API_KEY": "c"}
+    teachers = Teachers.build(chosen.data_plane(), environ)
+    assert len(teachers.every()) == 1 + example.count("[teachers.")
+    assert (chosen.bridge() is not None) == ("anthropic/" in example)
+    if "claude-*" in example:
+        assert teachers.of("claude-opus").model == "anthropic/claude-sonnet-4-5"

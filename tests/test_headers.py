@@ -1,4 +1,4 @@
-from tutelage.proxy.headers import decoded, to_agent, to_student, to_teacher
+from tutelage.proxy.headers import to_agent, to_student, to_teacher
 
 AGENT = [
     ("host", "proxy"),
@@ -41,12 +41,8 @@ def test_the_agent_gets_the_upstreams_headers_and_ours() -> None:
     upstream = [("retry-after", "1"), ("set-cookie", "c"), ("transfer-encoding", "chunked"), ("x-request-id", "theirs")]
     upstream.append(("content-encoding", "gzip"))
     assert to_agent(upstream, [("x-request-id", "ours"), ("x-tutelage-route", "teacher")]) == [
-        (b"retry-after", b"1"),
-        (b"content-encoding", b"gzip"),
-        (b"x-request-id", b"ours"),
-        (b"x-tutelage-route", b"teacher"),
+        ("retry-after", "1"),
+        ("content-encoding", "gzip"),
+        ("x-request-id", "ours"),
+        ("x-tutelage-route", "teacher"),
     ]
-
-
-def test_names_are_read_in_lower_case_and_any_byte_is_read() -> None:
-    assert decoded([(b"X-A", b"\xff")]) == [("x-a", "\xff")]

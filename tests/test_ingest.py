@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tutelage.traffic.conversations import messages_of
 from tutelage.traffic.discovery import Assignment, Recognised
 from tutelage.traffic.facts import Facts
 from tutelage.traffic.ingest import Ingest
@@ -129,8 +130,63 @@ def test_retries_forks_and_calls_that_were_broken_off(store: Store, make_call: M
     assert [bool(row["response_raw"]) for row in rows] == [True, False, False, True]
     run = store.query("SELECT calls, success, success_source, first_at, last_at FROM trajectories")
     assert run == [
-        {"calls": 4, "success": False, "success_source": "heuristic_cancelled", "first_at": 1.0, "last_at": 4.0}
+        {"calls": 3, "success": False, "success_source": "heuristic_cancelled", "first_at": 1.0, "last_at": 4.0}
     ]
+
+
+def test_attempts_of_one_action_are_counted_once(store: Store, make_call: Make) -> None:
+    failed = make_call([USER], started_at=1.0, status=500, response=b"{}")
+    lost = make_call([USER], {"role": "assistant", "content": "lost"}, started_at=2.0)
+    retried = make_call([USER], HELLO, started_at=3.0, retry=2)
+    following = make_call([USER, HELLO, USER], HELLO, started_at=4.0)
+    apart = make_call([USER], HELLO, started_at=500.0)
+    ingest = Ingest(store)
+    ingest.apply([encode(failed)], {})
+    for again in (ingest, Ingest(store)):
+        again.apply([encode(lost), encode(retried)], {})
+    Ingest(store).apply([encode(following), encode(apart)], {})
+    rows = store.query("SELECT call_id, retry_of, retried, trajectory_id, turn FROM calls ORDER BY started_at")
+    assert [(row["retry_of"], bool(row["retried"])) for row in rows] == [
+        (None, True),
+        (failed.call_id, True),
+        (lost.call_id, False),
+        (None, False),
+        (None, False),
+    ]
+    assert [row["turn"] for row in rows] == [0, 0, 0, 1, 0]
+    assert store.rows("SELECT trajectory_id, calls FROM trajectories ORDER BY first_at") == [
+        (failed.call_id, 2),
+        (apart.call_id, 1),
+    ]
+
+
+def responses_call(make: Make, items: Any, name: str, at: float, **fields: Any) -> CallRecord:
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": name}]}
+    body = {"model": "m", "input": items, **fields}
+    answer = {"id": name, "status": "completed", "output": [said], "usage": {"input_tokens": 3, "output_tokens": 4}}
+    record = make([], started_at=at, status=200, endpoint="/v1/responses", caller="k")
+    return msgspec.structs.replace(record, request=json.dumps(body).encode(), response=json.dumps(answer).encode())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_conversation_kept_by_the_provider_is_one_run(store: Store, make_call: Make, restart: bool) -> None:
+    first = responses_call(make_call, "one", "resp_1", 1.0, instructions="S")
+    second = responses_call(make_call, "two", "resp_2", 2.0, previous_response_id="resp_1")
+    third = responses_call(make_call, "three", "resp_3", 90_000.0, previous_response_id="resp_2")
+    unknown = responses_call(make_call, "four", "resp_4", 3.0, previous_response_id="resp_0")
+    ingest = Ingest(store, Oracle())
+    for record in (first, second, third, unknown):
+        ingest.apply([encode(record)], {})
+        ingest = Ingest(store, Oracle()) if restart else ingest
+    found = trajectory_of(store)
+    assert {found[record.call_id] for record in (first, second, third)} == {first.call_id}
+    assert found[unknown.call_id] == unknown.call_id
+    tail = store.value("SELECT response_id FROM calls WHERE call_id = CAST(? AS UUID)", [third.call_id])
+    assert [message["content"] for message in messages_of(store, tail)] == [
+        *("S", "one", "resp_1", "two", "resp_2", "three", "resp_3"),
+    ]
+    rows = store.rows("SELECT turn, prompt_tokens, completion_tokens, pattern_id, error FROM calls ORDER BY started_at")
+    assert rows == [(turn, 3, 4, None, "") for turn in (0, 1, 0, 2)]
 
 
 def test_a_label_that_somebody_gave_outlives_the_guesses(store: Store, make_call: Make) -> None:
@@ -159,14 +215,26 @@ def test_what_cannot_be_read_is_kept_raw_or_counted(store: Store, make_call: Mak
     assert store.value("SELECT count(*) FROM trajectories") == 1
 
 
+ENDPOINTS = ("chat/completions", "responses", "messages", "completions", "embeddings", "files")
+KEYS = ("role", "content", "tool_calls", "function", "name", "message", "type", "call_id")
+MEMBERS = (
+    "messages",
+    "input",
+    "system",
+    "tools",
+    "tool_choice",
+    "choices",
+    "output",
+    "content",
+    "usage",
+    "id",
+    "error",
+)
 bodies = st.binary(max_size=60) | st.builds(
-    lambda value: json.dumps({"messages": value, "tools": value, "tool_choice": value, "choices": value}).encode(),
+    lambda value: json.dumps(dict.fromkeys(MEMBERS, value)).encode(),
     st.recursive(
         st.none() | st.integers() | st.text(st.characters()) | st.floats(),
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(["role", "content", "tool_calls", "function", "name", "message"]), inner)
-        ),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
         max_leaves=12,
     ),
 )
@@ -200,11 +268,12 @@ class Oracle:
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.tuples(bodies, bodies), max_size=5))
-def test_nothing_stops_the_log(store: Store, pairs: list[tuple[bytes, bytes]]) -> None:
+@given(st.lists(st.tuples(bodies, bodies, st.sampled_from(ENDPOINTS)), max_size=5))
+def test_nothing_stops_the_log(store: Store, calls: list[tuple[bytes, bytes, str]]) -> None:
+    fields: dict[str, Any] = {"started_at": 1.0, "status": 200, "session": "s"}
     records = [
-        CallRecord(call_id=new_call_id(), started_at=1.0, status=200, request=request, response=response)
-        for request, response in pairs
+        CallRecord(call_id=new_call_id(), endpoint=f"/v1/{end}", request=request, response=response, **fields)
+        for request, response, end in calls
     ]
     report = Ingest(store, Oracle()).apply([encode(record) for record in records], {})
     assert (report.calls, report.unreadable) == (len(records), 0)

@@ -105,6 +105,54 @@ def test_flipped_bits_cost_only_the_records_they_hit(tmp_path: Path, flips: list
     assert positions == {KEY: len(data)}
 
 
+def spoil(data: bytearray, how: str, at: int, other: int, size: int) -> None:
+    """Damage as disks, file systems and people do it."""
+    if how == "flip":
+        data[at % len(data)] ^= 1 << other % 8
+    elif how == "truncate":
+        del data[at:]
+    elif how == "hole":
+        del data[at : at + size]
+    elif how == "zeros":
+        data[at : at + size] = bytes(len(data[at : at + size]))
+    elif how == "twice":
+        data[at:at] = data[other : other + size]
+    else:
+        data[at : at + size] = data[other : other + size]
+
+
+MANY = [b"%03d" % number + random.Random(number).randbytes(number**2 % 97) for number in range(25)]
+PLACES = st.integers(0, len(segment_of(MANY)) - 1)
+HARM = st.tuples(
+    st.sampled_from(["flip", "truncate", "hole", "zeros", "twice", "misplaced"]), PLACES, PLACES, st.integers(1, 400)
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(harms=st.lists(HARM, min_size=1, max_size=5), limit=st.sampled_from([1, 100, 500, 1 << 20]))
+def test_whatever_happens_to_a_segment_what_is_intact_is_read(
+    tmp_path: Path, harms: list[tuple[str, int, int, int]], limit: int
+) -> None:
+    data = bytearray(segment_of(MANY))
+    for harm in harms:
+        if data:
+            spoil(data, *harm)
+    frames = {content: frame(marker_of(NAME), content) + content for content in MANY}
+    assume(any(whole in data for whole in frames.values()))
+    put(tmp_path, bytes(data))
+    records, damaged, positions = read_all(JournalReader(tmp_path), limit)
+    # A stretch that stands there twice is read twice: a segment cannot tell, and ingest knows calls by their ids.
+    assert {content: records.count(content) for content in MANY} == {c: data.count(frames[c]) for c in MANY}
+    assert set(records) <= set(MANY)
+    if not {how for how, *_ in harms} & {"twice", "misplaced"}:
+        assert records == [content for content in MANY if frames[content] in data]
+    # Every byte is a record's, or reported.
+    header = len(HEADER) if data.startswith(HEADER) else 0
+    assert header + sum(HEAD_BYTES + len(r) for r in records) + sum(d.size for d in damaged) == len(data)
+    assert {damage.reason for damage in damaged} <= {"damaged", "torn"}
+    assert positions == {KEY: len(data)}
+
+
 def test_damage_before_intact_records_of_a_living_writer_is_reported_at_once(tmp_path: Path, living: Path) -> None:
     data = bytearray(segment_of(CONTENTS))
     (start, stop), *_ = spans_of(CONTENTS)[1:]
@@ -164,6 +212,33 @@ def test_only_what_is_read_and_cannot_grow_is_finished(tmp_path: Path, living: P
     assert list(reader.read(positions).positions) == [f"{living.name}/{second}"]
 
 
+def test_an_empty_segment_in_reserve_seals_nothing(tmp_path: Path, living: Path) -> None:
+    reader, first, second = JournalReader(tmp_path), "00000001-aa.seg", "00000002-aa.seg"
+    whole = segment_of(CONTENTS, first)
+    (living / first).write_bytes(whole[:-3])
+    (living / second).write_bytes(HEADER)
+    batch = reader.read({})
+    assert (batch.records, batch.damaged) == (CONTENTS[:-1], [])
+    (living / first).write_bytes(whole)
+    batch = reader.read(batch.positions)
+    assert (batch.records, batch.damaged) == (CONTENTS[-1:], [])
+    assert reader.finished(batch.positions) == []
+    assert reader.backlog(batch.positions) == 0
+    (living / second).write_bytes(segment_of([b"x"], second)[:-1])
+    assert reader.finished(batch.positions) == [living / first]
+
+
+def test_the_reserve_of_a_dead_writer_goes_without_a_word(tmp_path: Path) -> None:
+    for size in (0, len(HEADER)):
+        put(tmp_path, segment_of(CONTENTS))
+        put(tmp_path, HEADER[:size], name="00000002-aa.seg")
+        reader = JournalReader(tmp_path)
+        records, damaged, positions = read_all(reader)
+        assert (records, damaged) == (CONTENTS, [])
+        reader.delete(reader.finished(positions))
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_deleting_the_last_segment_of_a_dead_writer_removes_its_folder(tmp_path: Path, living: Path) -> None:
     reader = JournalReader(tmp_path)
     put(tmp_path, segment_of(CONTENTS))
@@ -183,6 +258,14 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     records, damaged, _ = read_all(JournalReader(tmp_path))
     assert records == CONTENTS
     assert damaged == [Damage(KEY, 0, len(HEADER), "damaged")]
+
+
+def test_a_damaged_version_is_no_later_format_however_far_the_next_record_is(tmp_path: Path) -> None:
+    data = bytearray(segment_of([b"x" * 1000, b"y"]))
+    data[len(HEADER) - 1] = 9
+    data[spans_of([b"x" * 1000])[0][1] - 1] ^= 1
+    put(tmp_path, bytes(data))
+    assert read_all(JournalReader(tmp_path), limit=10)[0] == [b"y"]
 
 
 def test_a_segment_that_cannot_be_read_holds_up_nothing(tmp_path: Path) -> None:

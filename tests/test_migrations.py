@@ -49,7 +49,7 @@ def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None
         migrate(connection, [*MIGRATIONS, broken])
     columns = [row[0] for row in connection.execute("DESCRIBE calls").fetchall()]
     assert "note" not in columns
-    assert migrate(connection) == []
+    assert migrate(connection) == [step.name for step in MIGRATIONS[1:]]
     connection.close()
 
 

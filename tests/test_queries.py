@@ -64,7 +64,7 @@ def test_a_call_in_detail(store: Store, records: list[CallRecord]) -> None:
     assert detail.request == {"model": "teacher-1", "temperature": 0, "messages": [USER, HELLO, THANKS]}
     assert (detail.answer, detail.request_raw, detail.response_raw) == (HELLO, "", "")
     detail = queries.show_call(store, records[4].call_id)
-    assert (detail.request, detail.answer, detail.call.error) == (None, None, "not_chat")
+    assert (detail.request, detail.answer, detail.call.error) == (None, None, "no_data")
     assert detail.request_raw == records[4].request.decode()
     assert queries.show_call(store, records[5].call_id).response_raw == "boom"
     with pytest.raises(UnknownName):
@@ -105,7 +105,7 @@ def test_traffic_over_time(store: Store) -> None:
         (60.0, "teacher", 1, 0, 100, 10),
         (120.0, "student", 1, 0, 100, 10),
         (120.0, "teacher", 1, 0, 100, 10),
-        (180.0, "teacher", 1, 0, 0, 0),
+        (180.0, "teacher", 1, 0, 100, 10),
         (240.0, "teacher", 1, 1, 0, 0),
     ]
     assert len(queries.traffic_by_minute(store, bucket_s=3600.0)) == 2

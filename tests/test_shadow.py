@@ -56,7 +56,7 @@ def work(box: Box, kind: str, handler: Callable[[httpx.Request], Any], rounds: i
     async def run() -> Runner:
         async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
             endpoint = options.pop("endpoint", Endpoint("http://asked.test/v1", timeout_s=0.3))
-            runner = Runner(kind, box, endpoint, client, clock=lambda: 100.0, **options)
+            runner = Runner(kind, box, lambda _model: endpoint, client, clock=lambda: 100.0, **options)
             for _ in range(rounds):
                 await runner.round()
             return runner

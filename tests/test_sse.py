@@ -190,6 +190,61 @@ def test_calls_without_or_with_the_same_index_are_told_apart_by_id() -> None:
     assert calls_in(call_delta("f", "{}", id="1", index=0), call_delta("g", "[]", id="2", index=0)) == whole
 
 
+def test_calls_without_any_name_of_their_own_are_told_apart_by_whole_arguments() -> None:
+    whole = [(None, "f", '{"a":1}'), (None, "f", "{}"), (None, "g", "{}")]
+    for place in ({}, {"index": 0}):
+        pieces = [("f", '{"a":'), ("f", "1}"), ("f", "{}"), ("f", ""), ("g", "{}"), (None, "")]
+        assert calls_in(*(call_delta(name, text, **place) for name, text in pieces)) == whole
+
+
+def test_a_late_id_and_empty_pieces_change_nothing_else() -> None:
+    pieces = [
+        call_delta("f", "", index=0),
+        call_delta(None, "", index=0),
+        call_delta(None, "{", index=0, id="1"),
+        call_delta("g", "[]", index=4, id=""),
+        call_delta(None, "}", index=0, id="1"),
+        call_delta(None, "", index=4, id="2"),
+        delta(tool_calls=None),
+        delta(tool_calls=[]),
+    ]
+    assert calls_in(*pieces) == [("1", "f", "{}"), ("2", "g", "[]")]
+
+
+def test_choices_are_kept_apart() -> None:
+    def of_choice(index: int, chunk: dict[str, Any]) -> dict[str, Any]:
+        return {**chunk, "choices": [{**chunk["choices"][0], "index": index}]}
+
+    chunks = [
+        of_choice(1, call_delta("g", "[", index=0, id="b")),
+        of_choice(0, call_delta("f", "{", index=0, id="a", obfuscation="zz")),
+        of_choice(1, call_delta(None, "]", index=0)),
+        of_choice(0, delta(obfuscation="zzz")),
+        of_choice(0, call_delta(None, "}", index=0)),
+    ]
+    choices = assemble_chat(stream_of(*chunks))["choices"]
+    calls = [[call["function"]["arguments"] for call in choice["message"]["tool_calls"]] for choice in choices]
+    assert ([choice["index"] for choice in choices], calls) == ([0, 1], [["{}"], ["[]"]])
+    assert "obfuscation" not in choices[0]["message"]
+
+
+fragments = st.lists(st.text(max_size=4), max_size=4)
+
+
+@given(st.lists(fragments, min_size=1, max_size=4), st.randoms(), st.booleans())
+def test_interleaved_pieces_come_together_exactly(calls: list[list[str]], chance: Any, late: bool) -> None:
+    queues = [[(number, text) for text in ["", *pieces]] for number, pieces in enumerate(calls)]
+    first = [True] * len(calls)
+    chunks = []
+    while any(queues):
+        number, text = chance.choice([queue for queue in queues if queue]).pop(0)
+        named = {} if late and first[number] else {"id": f"call_{number}"}
+        chunks.append(call_delta("f" if first[number] else None, text, index=number, **named))
+        first[number] = False
+    chunks += [call_delta(None, "", index=number, id=f"call_{number}") for number in range(len(calls))]
+    assert calls_in(*chunks) == [(f"call_{n}", "f", "".join(pieces)) for n, pieces in enumerate(calls)]
+
+
 def test_a_repeated_id_and_name_count_once() -> None:
     pieces = [call_delta("f", piece, id="1", index=0) for piece in ("{", "}")]
     assert calls_in(*pieces) == [("1", "f", "{}")]

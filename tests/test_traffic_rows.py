@@ -7,7 +7,7 @@ import msgspec
 from tutelage.traffic.discovery import Recognised
 from tutelage.traffic.parse import Parser
 from tutelage.traffic.records import CallRecord
-from tutelage.traffic.rows import Row, calls_table, step_of, trajectories_table
+from tutelage.traffic.rows import Row, calls_table, row_of, trajectories_table
 from tutelage.traffic.trajectories import Link
 
 Make = Callable[..., CallRecord]
@@ -16,8 +16,9 @@ HELLO = {"role": "assistant", "content": "hello"}
 
 
 def row(record: CallRecord, link: Link | None, found: Recognised | None = None) -> Row:
-    parsed = Parser().parse(record)
-    return Row(parsed, step_of(parsed), link, found)
+    made = row_of(Parser().parse(record))
+    made.link, made.found = link, found
+    return made
 
 
 def test_a_call_fills_its_columns(make_call: Make) -> None:

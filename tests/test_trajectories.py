@@ -105,7 +105,7 @@ def test_without_a_retry_count_only_a_recent_failure_of_the_same_tools_counts(fi
 
 def test_a_retry_whose_first_answer_did_not_arrive(finder: Finder) -> None:
     links = go(finder, step("a", 1, ASK, "hi"), step("b", 400, ASK, "hey", retry=1))
-    assert links[1] == Link("a", 0, False)
+    assert links[1] == Link("a", 0, False, retry_of="a")
 
 
 def test_callers_are_never_mixed(finder: Finder) -> None:

@@ -54,6 +54,11 @@ def canonical(value: Any) -> bytes:
     value. Raises BadInput for nesting that cannot be walked, TypeError for what JSON cannot hold.
     """
     try:
+        if is_simple(value):
+            return _write_simple(value)
+    except (RecursionError, UnicodeEncodeError, OverflowError):
+        pass  # what only the long way can write, or say what is wrong with
+    try:
         text = _write(value)
         if _may_hold_integral_float(text):
             text = _write(_plain(value))
@@ -65,6 +70,25 @@ def canonical(value: Any) -> bytes:
         # A lone surrogate has no UTF-8; it becomes its JSON escape. Nothing else can fail to encode, and a backslash
         # of the text itself is doubled already, so the two cannot be confused.
         return mend(text).encode("utf-8", "backslashreplace")
+
+
+def is_simple(value: Any) -> bool:
+    """Whether msgspec writes a value as Python's json module does: ten times as fast, but floats in its own way.
+
+    Raises RecursionError for what is nested too deeply.
+    """
+    kind = type(value)
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not (type(item) is str or is_simple(item)):
+                return False
+        return True
+    if kind is list:
+        return all(map(is_simple, value))
+    return kind is str or kind is int or kind is bool or value is None
+
+
+_write_simple = msgspec.json.Encoder(order="deterministic").encode
 
 
 def mend(text: str) -> str:

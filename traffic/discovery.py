@@ -93,6 +93,9 @@ class Discovery:
         self._clock = clock
         self._waiting: OrderedDict[tuple[str, bool], _Waiting] = OrderedDict()
         self._characters = 0
+        self._places: dict[tuple[str, str, str], Recognised] = {}
+        """Places found since the registry grew."""
+        self._places_of = 0
         self._settled: list[Assignment] = []
         self._new: list[PatternEntry] = []
 
@@ -125,6 +128,19 @@ class Discovery:
         return sum(len(waiting.calls) for waiting in self._waiting.values())
 
     def _known(self, facts: Facts, hint: str) -> Recognised | None:
+        # Matching is work for every line of the prompt, and the same prompt comes with every turn of a run.
+        if len(self.registry) != self._places_of:
+            self._places.clear()
+            self._places_of = len(self.registry)
+        key = facts.key, facts.system, hint
+        place = self._places.get(key)
+        if place is None and (place := self._find(facts, hint)) is not None:
+            if len(self._places) >= self._max_keys:
+                self._places.clear()
+            self._places[key] = place
+        return place
+
+    def _find(self, facts: Facts, hint: str) -> Recognised | None:
         roles = self.registry.roles_of(facts, hint)
         if entry := roles.get(facts.role):
             return Recognised(entry.pattern_id, entry.agent_id)

@@ -110,7 +110,7 @@ def _calls_of(store: Store, trajectory_ids: Sequence[str]) -> dict[str, list[Row
             coalesce(c.response_id, c.request_tail) AS tail, m.depth
         FROM calls c JOIN messages m ON m.message_id = coalesce(c.response_id, c.request_tail)
         LEFT JOIN toolsets t USING (toolset_id)
-        WHERE list_contains(?, c.trajectory_id) ORDER BY c.started_at, c.call_id
+        WHERE list_contains(?, c.trajectory_id) AND c.retried IS NOT TRUE ORDER BY c.started_at, c.call_id
     """
     found: dict[str, list[Row]] = {}
     for row in store.query(sql, [list(trajectory_ids)]):

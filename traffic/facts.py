@@ -42,6 +42,14 @@ class Facts(NamedTuple):
     def n_tools(self) -> int:
         return len(self.tool_names)
 
+    def with_role(self, role: str) -> "Facts":
+        """The facts of a later turn of the same conversation, whose last message has this role."""
+        return self if role == self.role else self._replace(role=role, key=_key(self.agent_key, role))
+
+    def with_opening(self, message: Any, role: str) -> "Facts":
+        """The facts of another conversation under the same prompt and tools; see `opening`."""
+        return self._replace(opening=_opening([message]), role=role, key=_key(self.agent_key, role))
+
 
 class _Tools(NamedTuple):
     digest: str

@@ -7,8 +7,11 @@ fails, everything remembered in memory is dropped and rebuilt from the store, so
 Rows travel through Arrow; the number of statements per batch does not depend on the number of calls.
 """
 
+import gc
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -17,18 +20,21 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import replace
 
+from .canonical import loads
 from .conversations import ids_table, requests_of
 from .discovery import Assignment, Recognised
-from .errors import BadInput
 from .facts import Facts, facts_of
-from .parse import Parsed, Parser
+from .messages import named
+from .parse import Given, Parsed, Parser
 from .patterns import PatternEntry
-from .records import CallRecord, decode
+from .records import decode
+from .retries import Retries
 from .rows import (
     INSERT_CALLS,
     INSERT_MESSAGES,
     INSERT_PATTERNS,
     INSERT_TOOLSETS,
+    MARK_RETRIED,
     UPDATE_AGENTS,
     UPDATE_PATTERNS,
     UPSERT_TRAJECTORIES,
@@ -36,12 +42,14 @@ from .rows import (
     calls_table,
     messages_table,
     patterns_table,
-    step_of,
+    row_of,
     toolsets_table,
     trajectories_table,
 )
 from .store import Store
 from .trajectories import Finder
+
+_CANONICAL_ID = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
 
 
 class Recogniser(Protocol):
@@ -79,8 +87,7 @@ class Ingest:
 
     store: Store
     recogniser: Recogniser | None = None
-    _parser: Parser = field(default_factory=Parser)
-    _finder: Finder | None = None
+    _memory: "_Memory | None" = None
     _settled: list[Assignment] = field(default_factory=list)
     """What the recogniser has handed out and no transaction has committed yet."""
     _patterns: list[PatternEntry] = field(default_factory=list)
@@ -92,15 +99,14 @@ class Ingest:
         applied again.
         """
         started = time.perf_counter()
-        records, unreadable = _decode(payloads)
         try:
-            with self.store.transaction():
-                fresh = self._unknown(records)
-                rows = self._rows(fresh)
-                new_messages = self._write(rows)
+            with _uncollected(), self.store.transaction():
+                rows, unreadable = self._read(payloads)
+                fresh = self._link(self._unknown(rows))
+                new_messages = self._write(fresh)
                 self._save_positions(positions)
         except BaseException:
-            self._parser, self._finder = Parser(), None
+            self._memory = None
             raise
         self._settled, self._patterns = [], []
         duplicates = len(payloads) - unreadable - len(fresh)
@@ -112,7 +118,7 @@ class Ingest:
             return 0
         sql = """
             SELECT call_id, hint FROM calls WHERE pattern_id IS NULL AND request_tail IS NOT NULL
-            ORDER BY started_at DESC LIMIT ?
+                AND endpoint LIKE '%/chat/completions' ORDER BY started_at DESC LIMIT ?
         """
         waiting = {row["call_id"]: row["hint"] or "" for row in reversed(self.store.query(sql, [limit]))}
         requests = requests_of(self.store, waiting)
@@ -132,48 +138,83 @@ class Ingest:
         """Drop the positions of segments that have been deleted."""
         self.store.bulk("DELETE FROM journal_positions WHERE segment IN (SELECT id FROM batch)", ids_table(segments))
 
-    def _unknown(self, records: dict[str, CallRecord]) -> list[CallRecord]:
-        """The records that the store does not have, in order of their start."""
-        if not records:
-            return []
-        sql = "SELECT call_id FROM calls SEMI JOIN batch ON calls.call_id = CAST(batch.id AS UUID)"
-        for (known,) in self.store.join(sql, ids_table(records)):
-            del records[str(known)]
-        return sorted(records.values(), key=lambda record: (record.started_at, record.call_id))
+    def _read(self, payloads: Iterable[bytes]) -> tuple[dict[str, Row], int]:
+        """The calls by id, a repeated one once, and the number of payloads that hold none.
 
-    def _rows(self, records: Iterable[CallRecord]) -> list[Row]:
-        rows = []
-        for record in records:
-            parsed = self._parser.parse(record)
-            rows.append(Row(parsed, step_of(parsed)))
-        finder = self._finder = self._finder or Finder(self.store)
-        finder.prepare(row.step for row in rows if row.step.chain)
+        Each record is taken apart as soon as it is decoded, and gives up its bodies: one batch can hold gigabytes.
+        """
+        parser = self._remembered().parser
+        rows: dict[str, Row] = {}
+        unreadable = 0
+        for payload in payloads:
+            try:
+                record = decode(payload)
+                if not _CANONICAL_ID(record.call_id):
+                    record = replace(record, call_id=str(UUID(record.call_id)))
+            except (msgspec.MsgspecError, ValueError):  # also UUID's
+                unreadable += 1
+                continue
+            if record.call_id not in rows:
+                rows[record.call_id] = row_of(parser.parse(record))
+        return rows, unreadable
+
+    def _unknown(self, rows: dict[str, Row]) -> list[Row]:
+        """The calls that the store does not have, in order of their start."""
+        if not rows:
+            return []
+        times = [row.step.started_at for row in rows.values()]
+        # A call that comes again began at the same time; with that, few parts of a large table have to be looked at.
+        sql = f"""
+            SELECT call_id FROM calls SEMI JOIN batch ON calls.call_id = CAST(batch.id AS UUID)
+            WHERE started_at BETWEEN CAST('{min(times)!r}' AS DOUBLE) AND CAST('{max(times)!r}' AS DOUBLE)
+        """
+        for (known,) in self.store.join(sql, ids_table(rows)):
+            del rows[str(known)]
+        return sorted(rows.values(), key=lambda row: (row.step.started_at, row.step.call_id))
+
+    def _link(self, rows: list[Row]) -> list[Row]:
+        """Give each call its run, its pattern, and the call that it repeats."""
+        memory = self._remembered()
+        memory.finder.prepare([row.step for row in rows if row.step.chain])
         for row in rows:
             if row.step.chain:
-                row.link = finder.link(row.step)
+                row.link = memory.finder.link(row.step)
+                row.retry_of = row.link.retry_of
                 row.found = self._recognise(row.parsed)
+            else:
+                row.retry_of = memory.retries.repeated(row.parsed.record, bool(row.parsed.error))
         return rows
 
+    def _remembered(self) -> "_Memory":
+        if self._memory is None:
+            self._memory = _Memory(self.store)
+        return self._memory
+
     def _recognise(self, parsed: Parsed) -> Recognised | None:
-        record = parsed.record
+        record, facts = parsed.record, parsed.request.facts
         if self.recogniser is None:
             return Recognised(record.pattern, "") if record.pattern else None
-        try:
-            facts = facts_of(parsed.request.outline)
-        except (BadInput, TypeError, ValueError, AttributeError, RecursionError):
-            return None  # Odd content must not stop the log; without facts the call has no pattern.
         return self.recogniser.observe(record.call_id, facts, record.hint) if facts else None
 
     def _write(self, rows: list[Row]) -> int:
-        messages, toolsets = self._parser.drain()
+        messages, toolsets = self._memory.parser.drain() if self._memory else ([], [])
         new_messages = self.store.bulk(INSERT_MESSAGES, messages_table(messages)) if messages else 0
         if toolsets:
             self.store.bulk(INSERT_TOOLSETS, toolsets_table(toolsets))
         if rows:
+            self._mark_retried(rows)
             self.store.bulk(INSERT_CALLS, calls_table(rows))
             self.store.bulk(UPSERT_TRAJECTORIES, trajectories_table(rows))
         self._write_patterns()
         return new_messages
+
+    def _mark_retried(self, rows: list[Row]) -> None:
+        """Let each attempt know whose place it has taken: in this batch, or in the store."""
+        repeated = {row.retry_of for row in rows if row.retry_of}
+        for row in rows if repeated else ():
+            row.retried = row.step.call_id in repeated
+        if stored := repeated - {row.step.call_id for row in rows}:
+            self.store.bulk(MARK_RETRIED, ids_table(stored))
 
     def _write_patterns(self) -> None:
         if self.recogniser is not None:
@@ -192,15 +233,34 @@ class Ingest:
             self.store.bulk("INSERT OR REPLACE INTO journal_positions SELECT * FROM batch", batch)
 
 
-def _decode(payloads: Iterable[bytes]) -> tuple[dict[str, CallRecord], int]:
-    """The records by id, a repeated one once, and the number of payloads that hold none."""
-    records: dict[str, CallRecord] = {}
-    unreadable = 0
-    for payload in payloads:
-        try:
-            record = decode(payload)
-            call_id = str(UUID(record.call_id))
-            records.setdefault(call_id, record if record.call_id == call_id else replace(record, call_id=call_id))
-        except (msgspec.MsgspecError, ValueError):  # also UUID's
-            unreadable += 1
-    return records, unreadable
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection: a batch makes many objects and no cycles, and looking for some took a seventh of
+    the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Memory:
+    """What ingest remembers between batches; all of it can be found in the store again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.parser = Parser(self._given)
+        self.finder = Finder(store)
+        self.retries = Retries(store)
+
+    def _given(self, caller: str, name: str) -> Given | None:
+        """The stored answer that the provider gave this name."""
+        sql = """
+            SELECT m.message_id, m.depth, m.body FROM calls c JOIN messages m ON m.message_id = c.response_id
+            WHERE c.caller = ? AND c.upstream_id = ? ORDER BY c.started_at DESC LIMIT 1
+        """
+        for answer_id, depth, body in self._store.rows(sql, [caller, name]):
+            return Given(named(answer_id.hex, loads(body)), depth)
+        return None

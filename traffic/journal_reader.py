@@ -72,15 +72,16 @@ class JournalReader:
                 start, known = position.get(segment.key, 0), len(batch.records)
                 end = batch.positions[segment.key] = _read(segment, start, room, batch) if room > 0 else start
                 room -= sum(map(len, batch.records[known:]))
-                if len(batch.records) > known and end < _size(segment.path):
-                    # There is more in this segment, and it comes before what the next one holds.
+                if not segment.sealed or (len(batch.records) > known and end < _size(segment.path)):
+                    # There is or will be more in this segment, and it comes before what the next one holds.
                     room = 0
         return batch
 
     def backlog(self, positions: Mapping[str, int]) -> int:
-        """Bytes on disk that lie beyond `positions`."""
+        """Bytes on disk that lie beyond `positions`. A header alone is none."""
         segments = [segment for writer in self._writers() for segment in writer]
-        return sum(max(0, _size(segment.path) - positions.get(segment.key, 0)) for segment in segments)
+        starts = [max(len(HEADER), positions.get(segment.key, 0)) for segment in segments]
+        return sum(max(0, _size(s.path) - start) for s, start in zip(segments, starts, strict=True))
 
     def finished(self, positions: Mapping[str, int]) -> list[Path]:
         """Segments that are read to their end and will not grow: safe to delete once `positions` are committed."""
@@ -103,9 +104,14 @@ class JournalReader:
 
 
 def _segments_of(home: Path, alive: bool) -> list[_Segment]:
-    paths = segments_in(home)
-    # A writer closes a segment before it begins the next one, so only the last one can grow.
-    return [_Segment(f"{home.name}/{path.name}", path, not (alive and path == paths[-1])) for path in paths]
+    found: list[_Segment] = []
+    sealed = not alive
+    # From the last to the first: a writer adds nothing to a segment once there is a record in a later one. It may have
+    # an empty one ready, which seals nothing. What is read of a sealed segment afterwards is therefore all of it.
+    for path in reversed(segments_in(home)):
+        found.append(_Segment(f"{home.name}/{path.name}", path, sealed))
+        sealed = sealed or _size(path) > len(HEADER)
+    return found[::-1]
 
 
 def _size(path: Path) -> int:
@@ -147,20 +153,23 @@ def _scan(file: BinaryIO, segment: _Segment, start: int, limit: int) -> tuple[Sc
     for window in (limit + HEAD_BYTES + len(HEADER), -1):
         file.seek(start)
         data = file.read(window)
-        found = scan(data, marker, _skip_header(data, marker, segment.key) if start == 0 else 0, limit)
         at_end = window < 0 or len(data) < window
+        found = scan(data, marker, _skip_header(data, marker, segment.key, at_end) if start == 0 else 0, limit)
         if found.payloads or at_end:
             break
     return found, at_end
 
 
-def _skip_header(data: bytes, marker: bytes, key: str) -> int:
-    """Where records may begin: after a sound header, else at once, so that a damaged one shows up as a gap."""
+def _skip_header(data: bytes, marker: bytes, key: str, at_end: bool) -> int:
+    """Where records may begin: after a sound header, else at once, so that a damaged one shows up as a gap.
+
+    Raises StoreTooNew for a later version in the header, if no record of this one is in the segment.
+    """
     size = len(HEADER)
     if data.startswith(HEADER):
         return size
     later_format = data.startswith(MAGIC) and len(data) > size and data[size - 1] > VERSION
-    if later_format and next_record(data, marker, size) is None:
+    if later_format and at_end and next_record(data, marker, size) is None:
         raise StoreTooNew(
             f"Expected journal segments of format {VERSION}, but {key} has format {data[size - 1]}. "
             "It was written by a newer version of this program: start that version to read it."

@@ -6,6 +6,9 @@ DATA/
   store.duckdb        the store; only the control plane opens it for writing
   patterns.json       the pattern registry, published for the data plane
   routes.json         the route table, published for the data plane
+  keys.json           the proxy's keys (hashes, rates, budgets), published for the data plane
+  rates.bin           how full each key's rate is, shared by the data plane's workers
+  callers.bin         which callers the teacher accepted of late, shared by the data plane's workers
   students/NAME@DIGEST/   immutable student versions; `manifest.json` is written last
   exports/            snapshots of trajectories that `distill` reads
   runs/               one folder per distillation run: log, progress, report
@@ -50,6 +53,18 @@ class DataDir:
     @property
     def routes(self) -> Path:
         return self.root / "routes.json"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys.json"
+
+    @property
+    def rates(self) -> Path:
+        return self.root / "rates.bin"
+
+    @property
+    def callers(self) -> Path:
+        return self.root / "callers.bin"
 
     @property
     def students(self) -> Path:

@@ -61,7 +61,40 @@ CREATE TABLE journal_positions (segment VARCHAR PRIMARY KEY, position BIGINT NOT
 CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
 """
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("create_the_first_tables", _CREATE_TABLES),)
+_ADD_PROXY_KEYS = """
+CREATE TABLE proxy_keys (
+    key_id VARCHAR PRIMARY KEY, name VARCHAR NOT NULL, hash VARCHAR NOT NULL, slot INTEGER NOT NULL,
+    created_at DOUBLE NOT NULL, expires_at DOUBLE NOT NULL, revoked_at DOUBLE NOT NULL, rate DOUBLE NOT NULL,
+    burst INTEGER NOT NULL, budget_usd DOUBLE NOT NULL, budget_tokens BIGINT NOT NULL, period VARCHAR NOT NULL,
+    models VARCHAR NOT NULL
+);
+"""
+
+_ADD_ATTEMPTS = """
+ALTER TABLE calls ADD COLUMN retry_of UUID;
+ALTER TABLE calls ADD COLUMN retried BOOLEAN;
+ALTER TABLE calls ADD COLUMN upstream_id VARCHAR;
+ALTER TABLE calls ADD COLUMN reasoning_tokens BIGINT;
+ALTER TABLE calls ADD COLUMN teacher VARCHAR;
+"""
+
+# Left to itself, DuckDB does not compress texts at all when one of them is long, and a single long prompt is enough.
+_COMPRESS_BODIES = """
+CREATE TABLE compressed (
+    message_id UUID PRIMARY KEY, parent_id UUID NOT NULL, depth INTEGER NOT NULL, role VARCHAR NOT NULL,
+    body VARCHAR NOT NULL USING COMPRESSION zstd
+);
+INSERT INTO compressed SELECT message_id, parent_id, depth, role, body FROM messages;
+DROP TABLE messages;
+ALTER TABLE compressed RENAME TO messages;
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("create_the_first_tables", _CREATE_TABLES),
+    Migration("add_proxy_keys", _ADD_PROXY_KEYS),
+    Migration("tell_attempts_of_one_action_apart", _ADD_ATTEMPTS),
+    Migration("compress_message_bodies", _COMPRESS_BODIES),
+)
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, steps: Sequence[Migration] = MIGRATIONS) -> list[str]:

@@ -53,8 +53,11 @@ def outcome(calls: Sequence[Turn]) -> Outcome:
 def looks_like_error(message: dict[str, Any]) -> bool:
     """Whether a tool's result reports a failure: it starts with the word, or is an object with an `error`."""
     content = message.get("content")
-    if message.get("role") != "tool" or not isinstance(content, str):
-        return False
+    return message.get("role") == "tool" and isinstance(content, str) and begins_like_error(content)
+
+
+def begins_like_error(content: str) -> bool:
+    """The same for the text of a tool's result."""
     head = content[:200].lstrip().lower()
     if head.startswith(("error", "exception", "traceback", "failed:", "failure:")):
         return True

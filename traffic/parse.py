@@ -1,61 +1,47 @@
 """One call record taken apart: messages by name, tools, parameters, the answer, what went wrong.
 
-Long requests repeat almost all of the previous request, so the work per message is done once: a request's messages
-are split without decoding them, and a digest over (parent's name, raw bytes) finds the name in a cache. Only messages
-never seen in this spelling are decoded and hashed canonically.
+Long requests repeat almost all of the previous request, so the work per message is done once: what a request shares
+with an earlier one of its session is found by comparing bytes (`prefixes`), and messages that were seen before in
+other surroundings by a digest over their raw bytes (`messages`).
 
-Nothing in a record can make this fail: what is no chat call, or cannot be read, is kept as raw bytes with an error.
+Chat completions are split without decoding. Requests in other protocols are decoded whole and put into chat messages;
+they have trajectories, but no pattern. Nothing in a record can make this fail: what cannot be read is kept as raw
+bytes with an error.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from .answers import Answer, answer_of_record, clean, dump
+from .answers import Answer, answer_of_record, clean
 from .cache import Generations
-from .canonical import ROOT, canonical_message, loads, name_of, toolset_id
+from .canonical import loads
+from .dialect import Dialect
+from .dialects import CHAT, dialect_of
+from .encodings import coding_of, unpacked
 from .errors import BadInput
+from .facts import Facts, facts_of
+from .messages import Message, Messages, Named, StoredMessage, Toolset
+from .prefixes import Prefixes
 from .records import CallRecord
-
-Message = dict[str, Any]
 
 _PATTERN_ROLES = frozenset({"system", "developer"})
 _PATTERN_FIELDS = ("tool_choice", "response_format", "functions")
 _split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _split_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_UNREADABLE = (BadInput, ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 
-class StoredMessage(NamedTuple):
-    """A row of the table `messages`."""
+class Given(NamedTuple):
+    """An answer that a later request can name as the one that it follows."""
 
-    message_id: str
-    parent_id: str
+    named: Named
     depth: int
-    role: str
-    body: str
-
-
-class Toolset(NamedTuple):
-    """A row of the table `toolsets`, with the decoded tools."""
-
-    toolset_id: str
-    body: str
-    names: list[str]
-    tools: Any
-
-
-class Named(NamedTuple):
-    """A message's name and role."""
-
-    message_id: str
-    role: str
-    content_id: str = ""
-    """Digest of an assistant message by itself, whatever came before it; empty for other roles."""
 
 
 @dataclass(slots=True)
@@ -66,12 +52,14 @@ class Request:
     params: str = "{}"
     """The body without messages and tools, as JSON."""
     toolset: Toolset | None = None
-    outline: Message = field(default_factory=dict)
-    """The body with its system messages, the message after them and the last one: all that pattern discovery needs."""
+    facts: Facts | None = None
+    """What pattern discovery needs; None for what has no pattern."""
     model: str = ""
     """The model that was asked for."""
     error: str = ""
-    """Why it is no chat request; empty when it is one."""
+    """Why it is no conversation; empty when it is one, or need not be."""
+    depth: int = 0
+    """Messages of the conversation before the chain; the last of them opens the chain when it continues an answer."""
 
 
 @dataclass(slots=True)
@@ -81,15 +69,18 @@ class Parsed:
     record: CallRecord
     request: Request
     answer: Answer
-    answer_id: str | None = None
-    """Name of the answer; None without one."""
-    answer_content: str = ""
-    """Digest of the answer by itself; see `Named.content_id`."""
+    given: Named | None = None
+    """The answer by name; None without one."""
 
     @property
     def tail(self) -> str | None:
         """Name of the last message of the request."""
         return self.request.chain[-1].message_id if self.request.chain else None
+
+    @property
+    def answer_id(self) -> str | None:
+        """Name of the answer."""
+        return self.given.message_id if self.given else None
 
     @property
     def error(self) -> str:
@@ -100,108 +91,200 @@ class Parsed:
 class Parser:
     """Takes records apart; remembers messages and tool sets that it has named. Not thread-safe."""
 
-    def __init__(self, capacity: int = 200_000) -> None:
-        self._named: Generations[bytes, Named] = Generations(capacity)
-        self._tools: Generations[bytes, Toolset] = Generations(1_000)
-        self.messages: dict[str, StoredMessage] = {}
-        """Messages that may be new, since the last `drain`."""
-        self.toolsets: dict[str, Toolset] = {}
+    def __init__(
+        self, recall: Callable[[str, str], Given | None] = lambda caller, name: None, capacity: int = 50_000
+    ) -> None:
+        """`recall` finds an answer that is only in the store, by caller and the provider's name of it."""
+        self._recall = recall
+        self._messages = Messages(capacity)
+        self._prefixes: Prefixes[Request] = Prefixes()
+        self._given: Generations[tuple[str, str], Given] = Generations(50_000)
+        self._known_facts: Generations[tuple[str | bytes, ...], Facts] = Generations(500)
 
     def drain(self) -> tuple[list[StoredMessage], list[Toolset]]:
         """Messages and tool sets that may be missing in the store; each is handed out once."""
-        found = list(self.messages.values()), list(self.toolsets.values())
-        self.messages, self.toolsets = {}, {}
-        return found
+        return self._messages.drain()
 
     def parse(self, record: CallRecord) -> Parsed:
         """Take one record apart. Never raises on account of what is in it."""
-        if not record.endpoint.rstrip("/").endswith("/chat/completions"):
+        dialect = dialect_of(record.method, record.endpoint)
+        record, coded = _plain(record)
+        if dialect is None:
             return Parsed(record, Request(error="not_chat"), Answer(keep_raw=True))
-        parsed = Parsed(record, self._safe_request(record.request), answer_of_record(record))
-        if parsed.tail and parsed.answer.message is not None:
+        if coded.request:
+            request = Request(error=coded.request)
+        elif dialect is CHAT:
+            request = self._chat(record)
+        else:
+            request = self._safely(self._other, record, dialect)
+        answer = answer_of_record(record, dialect.read, dialect.assemble)
+        if coded.response:
+            answer = Answer(error=coded.response, keep_raw=True)
+        parsed = Parsed(record, request, answer)
+        if request.chain and answer.whole:
             self._name_answer(parsed)
         return parsed
 
-    def _safe_request(self, body: bytes) -> Request:
+    def _chat(self, record: CallRecord) -> Request:
+        """A chat request, by way of an earlier one when it begins with that."""
+        key, body = (record.caller, record.session), record.request
+        found = self._prefixes.find(key, body) if record.session else None
+        if found is not None:
+            known, raws = found
+            request = self._safely(_extended, known.content, self._messages, raws)
+            if not request.error:
+                self._prefixes.extend(key, known, body, request)
+                return request
+        return self._safely(self._split, record, key)
+
+    def _safely(self, read: Callable[..., Request], *arguments: Any) -> Request:
         try:
-            return self._request(_fields(body))
+            return read(*arguments)
         except BadInput:
             return Request(error="bad_json")
-        except (ValueError, TypeError, RecursionError) as error:
+        except _UNREADABLE as error:
             return Request(error=f"unreadable_request: {type(error).__name__}")
 
-    def _request(self, fields: dict[str, msgspec.Raw]) -> Request:
-        messages = _items(fields.pop("messages", None))
-        if not messages:
+    def _split(self, record: CallRecord, key: tuple[str, str]) -> Request:
+        fields = _fields(record.request)
+        raws = _items(fields.pop("messages", None))
+        if not raws:
             return Request(error="no_messages")
         toolset = self._toolset(fields)
-        chain = self._chain(messages)
-        outline: Message = {key: loads(bytes(fields[key])) for key in _PATTERN_FIELDS if key in fields}
-        outline["messages"] = _outline(messages, chain)
+        chain = self._messages.chain(raws)
+        opening = next((at for at, named in enumerate(chain) if named.role not in _PATTERN_ROLES), None)
+        facts = self._facts(fields, toolset, raws, chain, opening)
+        request = Request(chain, _join(fields), toolset, facts, _model(fields))
+        if record.session and opening is not None:
+            self._prefixes.remember(key, record.request, raws[-1], request)
+        return request
+
+    def _facts(
+        self,
+        fields: dict[str, msgspec.Raw],
+        toolset: Toolset | None,
+        raws: list[msgspec.Raw],
+        chain: list[Named],
+        opening: int | None,
+    ) -> Facts | None:
+        """What pattern discovery needs: worked out once for each prompt, tool set and the like."""
+        prompt = chain[:opening]
+        key = (
+            toolset.toolset_id if toolset else "",
+            prompt[-1].message_id if prompt else "",
+            *(bytes(fields[name]) if name in fields else b"" for name in _PATTERN_FIELDS),
+        )
+        role = chain[-1].role
+        known = self._known_facts.get(key) if opening is not None and role.isalnum() else None
+        if known is not None and opening is not None:
+            return known.with_opening(loads(bytes(raws[opening])), role)
+        outline: Message = {name: loads(bytes(fields[name])) for name in _PATTERN_FIELDS if name in fields}
+        wanted = [at for at in range(len(chain)) if at <= (opening or 0) or at == len(chain) - 1]
+        outline["messages"] = [loads(bytes(raws[at])) for at in wanted]
         if toolset:
             outline["tools"] = toolset.tools
-        model = clean(loads(bytes(fields["model"]))) if "model" in fields else ""
-        return Request(chain=chain, params=_join(fields), toolset=toolset, outline=outline, model=model)
+        try:
+            facts = facts_of(outline)
+        except _UNREADABLE:
+            return None  # Odd content must not stop the log; without facts the call has no pattern.
+        if facts is not None and opening is not None:
+            self._known_facts[key] = facts
+        return facts
 
-    def _chain(self, messages: Iterable[msgspec.Raw]) -> list[Named]:
-        chain: list[Named] = []
-        parent = ROOT
-        for depth, raw in enumerate(messages):
-            key = blake2b(raw, digest_size=16, key=parent.encode()).digest()
-            named = self._named.get(key)
-            if named is None:
-                named = self._named[key] = self._name(parent, depth, bytes(raw))
-            chain.append(named)
-            parent = named.message_id
-        return chain
+    def _other(self, record: CallRecord, dialect: Dialect) -> Request:
+        """A request in another protocol, put into chat messages."""
+        fields = _fields(record.request)
+        if dialect.conversation is None:
+            return Request(model=_model(fields))
+        toolset = self._toolset(fields)
+        said = dialect.conversation({name: loads(bytes(raw)) for name, raw in fields.items()})
+        given = self._earlier(record.caller, said.earlier) if said.earlier else None
+        for name in said.fields if given else (*said.fields, *said.opening_fields):
+            fields.pop(name, None)
+        if given is None:
+            chain = self._messages.chain_of([*said.opening, *said.messages])
+        else:
+            new = self._messages.chain_of(said.messages, given.named.message_id, given.depth + 1)
+            chain = [given.named, *new]
+        error = "" if chain else "no_messages"
+        return Request(chain, _join(fields), toolset, None, _model(fields), error, given.depth if given else 0)
 
-    def _name(self, parent: str, depth: int, raw: bytes) -> Named:
-        message = loads(raw)
-        if not isinstance(message, dict):
-            raise TypeError("a message that is no object")
-        role = clean(message.get("role"))
-        content = canonical_message(message)
-        named = Named(name_of(parent, content), role, _content_id(content) if role == "assistant" else "")
-        self.messages[named.message_id] = StoredMessage(named.message_id, parent, depth, named.role, raw.decode())
-        return named
+    def _earlier(self, caller: str, name: str) -> Given | None:
+        found = self._given.get((caller, name)) or self._recall(caller, name)
+        if found is not None:
+            self._given[caller, name] = found
+        return found
 
     def _name_answer(self, parsed: Parsed) -> None:
-        chain, message = parsed.request.chain, parsed.answer.message or {}
-        parent = chain[-1].message_id
+        request, answer = parsed.request, parsed.answer
+        parent, depth = request.chain[-1].message_id, request.depth + len(request.chain)
         try:
-            content = canonical_message(message)
-        except (BadInput, TypeError, ValueError):
-            parsed.answer.error, parsed.answer.keep_raw = "unreadable_answer", True
+            raw = answer.raw
+            [named] = self._messages.chain([raw] if raw else [], parent, depth) or self._messages.chain_of(
+                [answer.message or {}], parent, depth
+            )
+        except _UNREADABLE:
+            answer.error, answer.keep_raw = "unreadable_answer", True
             return
-        name = name_of(parent, content)
-        parsed.answer_id, parsed.answer_content = name, _content_id(content)
-        if name not in self.messages:
-            self.messages[name] = StoredMessage(name, parent, len(chain), "assistant", dump(message))
+        parsed.given = named
+        if answer.upstream_id and request.facts is None:
+            # Only answers of protocols that keep conversations on the server are named by later requests.
+            self._given[parsed.record.caller, answer.upstream_id] = Given(named, depth)
 
     def _toolset(self, fields: dict[str, msgspec.Raw]) -> Toolset | None:
         """The tools, taken out of `fields`; what is no list of objects stays among the parameters."""
         raw = bytes(fields.get("tools", b""))
         if not raw or raw == b"null":
             return None
-        key = blake2b(raw, digest_size=16).digest()
-        toolset = self._tools.get(key) or self._name_tools(raw)
+        toolset = self._messages.toolset(raw)
         if toolset is not None:
-            self._tools[key] = toolset
             del fields["tools"]
         return toolset
 
-    def _name_tools(self, raw: bytes) -> Toolset | None:
-        tools = loads(raw)
-        if not isinstance(tools, list) or not tools or not all(isinstance(tool, dict) for tool in tools):
-            return None
-        toolset = Toolset(toolset_id(tools), raw.decode(), [_tool_name(tool) for tool in tools], tools)
-        self.toolsets[toolset.toolset_id] = toolset
-        return toolset
+
+class _Coded(NamedTuple):
+    """Why a body could not be unpacked; empty for one that is plain."""
+
+    request: str = ""
+    response: str = ""
 
 
-def _content_id(content: bytes) -> str:
-    """Digest of a message by itself (32 hex digits), from its canonical bytes."""
-    return blake2b(content, digest_size=16).hexdigest()
+_PLAIN = _Coded()
+_PLAIN_BEGINS = (b"{", b"d", b"")
+"""First bytes of plain objects and of event streams (`data:`), for a quick answer."""
+
+
+def _plain(record: CallRecord) -> tuple[CallRecord, _Coded]:
+    """The record with plain bodies. One that cannot be unpacked stays, with a note such as `encoded:br`."""
+    if record.request[:1] == b"{" and record.response[:1] in _PLAIN_BEGINS and not record.response_encoding:
+        return record, _PLAIN
+    asked, came = coding_of(record.request), coding_of(record.response, record.response_encoding)
+    if not asked and not came:
+        return record, _PLAIN
+    request = unpacked(record.request, asked) if asked else record.request
+    response = unpacked(record.response, came) if came and record.response else record.response
+    coded = _Coded("" if request is not None else f"encoded:{asked}", "" if response is not None else f"encoded:{came}")
+    if request is None:
+        request = record.request
+    if response is None:
+        response = record.response
+    return replace(record, request=request, response=response), coded
+
+
+def _extended(known: Request, messages: Messages, raws: list[msgspec.Raw]) -> Request:
+    """A request that says what `known` says, and these messages after it."""
+    chain, facts = known.chain, known.facts
+    if raws:
+        last = chain[-1]
+        chain = chain + messages.chain(raws, last.message_id, len(chain))
+        if not chain[-1].role.isalnum():
+            raise ValueError("an odd role")  # left to the long way
+        facts = facts.with_role(chain[-1].role) if facts else None
+    return Request(chain, known.params, known.toolset, facts, known.model)
+
+
+def _model(fields: dict[str, msgspec.Raw]) -> str:
+    return clean(loads(bytes(fields["model"]))) if "model" in fields else ""
 
 
 def _fields(body: bytes) -> dict[str, msgspec.Raw]:
@@ -213,13 +296,6 @@ def _fields(body: bytes) -> dict[str, msgspec.Raw]:
     if not isinstance(value, dict):
         raise BadInput("A request body must be a JSON object.")
     return {key: msgspec.Raw(json.dumps(item).encode()) for key, item in value.items()}
-
-
-def _outline(messages: list[msgspec.Raw], chain: list[Named]) -> list[Message]:
-    """The system messages, the first other message and the last one, decoded."""
-    opening = next((at for at, named in enumerate(chain) if named.role not in _PATTERN_ROLES), -1)
-    wanted = [at for at, named in enumerate(chain) if named.role in _PATTERN_ROLES or at in (opening, len(chain) - 1)]
-    return [loads(bytes(messages[at])) for at in wanted]
 
 
 def _items(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
@@ -239,8 +315,3 @@ def _join(fields: dict[str, msgspec.Raw]) -> str:
 
 # The same few names come with every request.
 _spelled = lru_cache(maxsize=1_000)(json.dumps)
-
-
-def _tool_name(tool: Message) -> str:
-    inner = tool.get("function")
-    return clean(inner.get("name") if isinstance(inner, dict) else tool.get("name"))

@@ -2,6 +2,8 @@
 
 Each function returns a dataclass, or a list of them, whose fields are the documented columns of the lists, the JSON of
 the admin API and the pages of the dashboard. Lists come newest first. Times are Unix seconds.
+
+Volumes count actions: of several attempts of one action only the last is counted, while the tokens of all are.
 """
 
 from dataclasses import dataclass, fields
@@ -51,11 +53,21 @@ class CallSummary:
     prompt_tokens: int | None
     completion_tokens: int | None
     cached_tokens: int | None
+    reasoning_tokens: int | None
+    """Among the completion tokens."""
     first_byte_ms: float
     latency_ms: float
     retry: int
+    """How often the agent's client library had tried before, as it says itself."""
+    retry_of: str | None
+    """The call that this one repeats: both are attempts of one action."""
+    retried: bool | None
+    """A later call has repeated this one."""
     confidence: float | None
     request_id: str
+    upstream_id: str | None
+    """The provider's name of the answer, such as `chatcmpl-…`."""
+    teacher: str | None
 
 
 @dataclass(frozen=True)
@@ -226,10 +238,12 @@ def show_pattern(store: Store, pattern_id: str) -> tuple[PatternSummary, dict[st
 
 
 def _patterns(store: Store, where: str, values: list[Any]) -> list[PatternSummary]:
+    counts = "c.call_id IS NOT NULL AND c.retried IS NOT TRUE"
     sql = f"""
-        SELECT p.pattern_id, p.agent_id, p.name, p.version, p.role, p.created_at, count(c.call_id) AS calls,
-            count(DISTINCT c.trajectory_id) AS sessions, count_if(c.route = 'teacher') AS teacher_calls,
-            count_if(c.route = 'student') AS student_calls, count_if(c.fallback <> '') AS fallback_calls,
+        SELECT p.pattern_id, p.agent_id, p.name, p.version, p.role, p.created_at, count_if({counts}) AS calls,
+            count(DISTINCT c.trajectory_id) AS sessions, count_if(c.route = 'teacher' AND {counts}) AS teacher_calls,
+            count_if(c.route = 'student' AND {counts}) AS student_calls,
+            count_if(c.fallback <> '' AND {counts}) AS fallback_calls,
             coalesce(sum(c.prompt_tokens), 0)::BIGINT AS prompt_tokens,
             coalesce(sum(c.completion_tokens), 0)::BIGINT AS completion_tokens,
             min(c.started_at) AS first_at, max(c.started_at) AS last_at
@@ -245,8 +259,8 @@ def traffic_by_minute(
     """Calls by route in buckets of time, oldest first; buckets without calls are left out."""
     where, values = _where({"started_at >= ?": since, "pattern_id = ?": pattern})
     sql = f"""
-        SELECT floor(started_at / ?) * ? AS at, route, count(*) AS calls,
-            count_if(cancelled OR status >= 400 OR status = 0) AS failed,
+        SELECT floor(started_at / ?) * ? AS at, route, count_if(retried IS NOT TRUE) AS calls,
+            count_if(retried IS NOT TRUE AND (cancelled OR status >= 400 OR status = 0)) AS failed,
             coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
             coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens
         FROM calls {where} GROUP BY ALL ORDER BY 1, route
@@ -258,7 +272,8 @@ def model_use(store: Store, since: float = 0.0, *, pattern: str | None = None) -
     """Calls, tokens and latency by route and model: what money is computed from."""
     where, values = _where({"started_at >= ?": since, "pattern_id = ?": pattern})
     sql = f"""
-        SELECT route, model, count(*) AS calls, coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
+        SELECT route, model, count_if(retried IS NOT TRUE) AS calls,
+            coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
             coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
             quantile_cont(latency_ms, 0.5) AS latency_p50_ms, quantile_cont(latency_ms, 0.95) AS latency_p95_ms
         FROM calls {where} GROUP BY route, model ORDER BY calls DESC, route, model

@@ -8,6 +8,7 @@ default: an old segment can be read by a newer program.
 """
 
 import os
+import random
 import time
 
 import msgspec
@@ -64,9 +65,16 @@ class CallRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """`x-request-id` that the agent saw."""
     confidence: float | None = None
     """Mean token log-probability that the student gave for its answer, if it answered."""
+    response_encoding: str = ""
+    """Content encoding of `response` (`gzip`, …); empty when it is plain."""
+    teacher: str = ""
+    """Name of the teacher that was asked, among several."""
 
 
 _encoder = msgspec.msgpack.Encoder()
+# Ids must not repeat, but need not be hard to guess; asking the system for each would cost more than all the rest.
+_random = random.Random(os.urandom(32))
+_LOW = (1 << 62) - 1
 _decoder = msgspec.msgpack.Decoder(CallRecord)
 
 
@@ -83,8 +91,6 @@ def decode(payload: bytes) -> CallRecord:
 def new_call_id(now: float | None = None) -> str:
     """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits. Sorts by time of creation."""
     milliseconds = int((time.time() if now is None else now) * 1000)
-    tail = int.from_bytes(os.urandom(10), "big")
-    high = (milliseconds << 16) | 0x7000 | ((tail >> 64) & 0x0FFF)
-    low = (tail & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000
-    text = f"{high:016x}{low:016x}"
+    tail = _random.getrandbits(74)
+    text = f"{(milliseconds << 80) | 0x7000_8000_0000_0000_0000 | ((tail >> 62) << 64) | (tail & _LOW):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -5,36 +5,41 @@ Each statement reads one table named `batch`, so the number of statements does n
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import force_setattr
 
 from .answers import clean
 from .discovery import Recognised
-from .outcomes import Turn, looks_like_error, outcome
-from .parse import Parsed, StoredMessage, Toolset
+from .messages import StoredMessage, Toolset
+from .outcomes import Turn, outcome
+from .parse import Parsed
 from .patterns import PatternEntry
 from .trajectories import Link, Step
 
-_CALLS = pa.schema(
-    {
-        **dict.fromkeys(
-            ("call_id", "endpoint", "caller", "route", "reason", "fallback", "student", "model"), pa.string()
-        ),
-        **dict.fromkeys(("pattern_id", "agent_id", "trajectory_id", "session", "hint", "request_tail"), pa.string()),
-        **dict.fromkeys(("response_id", "toolset_id", "params", "error", "finish_reason", "request_id"), pa.string()),
-        **dict.fromkeys(("started_at", "first_byte_ms", "latency_ms", "confidence"), pa.float64()),
-        **dict.fromkeys(("turn", "status", "retry"), pa.int32()),
-        **dict.fromkeys(("prompt_tokens", "completion_tokens", "cached_tokens"), pa.int64()),
-        **dict.fromkeys(("stream", "cancelled"), pa.bool_()),
-        **dict.fromkeys(("request_raw", "response_raw"), pa.large_binary()),
-    }
-)
-_COPIED = (
-    *("call_id", "started_at", "endpoint", "caller", "route", "reason", "fallback", "student", "session", "hint"),
-    *("status", "stream", "cancelled", "first_byte_ms", "latency_ms", "retry", "confidence", "request_id"),
-)
+_COPIED = {
+    **dict.fromkeys(
+        ("call_id", "endpoint", "caller", "route", "reason", "fallback", "student", "teacher"), pa.string()
+    ),
+    **dict.fromkeys(("session", "hint", "request_id"), pa.string()),
+    **dict.fromkeys(("started_at", "first_byte_ms", "latency_ms", "confidence"), pa.float64()),
+    **dict.fromkeys(("status", "retry"), pa.int32()),
+    **dict.fromkeys(("stream", "cancelled"), pa.bool_()),
+}
+"""Columns of `calls` that are fields of the record."""
+_FOUND = {
+    **dict.fromkeys(("model", "pattern_id", "agent_id", "trajectory_id", "request_tail", "response_id"), pa.string()),
+    **dict.fromkeys(("toolset_id", "params", "error", "finish_reason", "retry_of", "upstream_id"), pa.string()),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"), pa.int64()),
+    "turn": pa.int32(),
+    "retried": pa.bool_(),
+    **dict.fromkeys(("request_raw", "response_raw"), pa.large_binary()),
+}
+"""The others, in the order in which `_found` gives them."""
+_copied = attrgetter(*_COPIED)
 _RUNS = pa.schema(
     {
         **dict.fromkeys(("trajectory_id", "agent_id", "caller", "session", "success_source"), pa.string()),
@@ -45,7 +50,8 @@ _RUNS = pa.schema(
 )
 INSERT_CALLS = """
 INSERT INTO calls BY NAME SELECT * REPLACE (CAST(call_id AS UUID) AS call_id, CAST(request_tail AS UUID) AS
-    request_tail, CAST(response_id AS UUID) AS response_id, CAST(toolset_id AS UUID) AS toolset_id) FROM batch
+    request_tail, CAST(response_id AS UUID) AS response_id, CAST(toolset_id AS UUID) AS toolset_id,
+    CAST(retry_of AS UUID) AS retry_of) FROM batch
 """
 INSERT_MESSAGES = """
 INSERT INTO messages SELECT CAST(message_id AS UUID), CAST(parent_id AS UUID), depth, role, body FROM batch
@@ -68,6 +74,7 @@ INSERT INTO trajectories BY NAME SELECT * FROM batch ON CONFLICT (trajectory_id)
     "starts_with(trajectories.success_source, 'heuristic')))"
 )
 INSERT_PATTERNS = "INSERT INTO patterns BY NAME SELECT * FROM batch ON CONFLICT DO NOTHING"
+MARK_RETRIED = "UPDATE calls SET retried = TRUE WHERE call_id IN (SELECT CAST(id AS UUID) FROM batch)"
 UPDATE_PATTERNS = """
 UPDATE calls SET pattern_id = batch.pattern_id, agent_id = batch.agent_id FROM batch
 WHERE calls.call_id = CAST(batch.call_id AS UUID)
@@ -80,7 +87,7 @@ UPDATE trajectories SET agent_id = found.agent_id FROM (
 """
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     """One new call on its way into the store."""
 
@@ -88,53 +95,74 @@ class Row:
     step: Step
     link: Link | None = None
     found: Recognised | None = None
+    retry_of: str | None = None
+    """The call that this one repeats."""
+    retried: bool = False
+    """A later call of the same batch repeats this one."""
 
 
 def step_of(parsed: Parsed) -> Step:
     """What decides on the call's run."""
-    record, toolset = parsed.record, parsed.request.toolset
+    record, toolset, given = parsed.record, parsed.request.toolset, parsed.given
     return Step(
-        call_id=record.call_id,
-        caller=record.caller,
-        started_at=record.started_at,
-        chain=parsed.request.chain,
-        session=record.session,
-        answer_id=parsed.answer_id,
-        answer_content=parsed.answer_content,
-        toolset_id=toolset.toolset_id if toolset else None,
-        retry=record.retry,
-        failed=parsed.answer_id is None,
-        explicit=clean(record.trajectory),
+        record.call_id,
+        record.caller,
+        record.started_at,
+        parsed.request.chain,
+        record.session,
+        given.message_id if given else None,
+        given.content_id if given else "",
+        toolset.toolset_id if toolset else None,
+        record.retry,
+        given is None,
+        clean(record.trajectory) if record.trajectory else "",
     )
 
 
-def calls_table(rows: Iterable[Row]) -> pa.Table:
+def row_of(parsed: Parsed) -> Row:
+    """A call on its way. Bodies that will not be stored are dropped from its record."""
+    record = parsed.record
+    if parsed.request.chain:
+        force_setattr(record, "request", b"")
+    if not (parsed.answer.keep_raw or parsed.request.error):
+        force_setattr(record, "response", b"")
+    return Row(parsed, step_of(parsed))
+
+
+def calls_table(rows: Sequence[Row]) -> pa.Table:
     """Rows of the table `calls`."""
-    return pa.Table.from_pylist([_call(row) for row in rows], _CALLS)
+    values = zip(*(_copied(row.parsed.record) + _found(row) for row in rows), strict=True)
+    kinds = _COPIED | _FOUND
+    columns = [pa.array(column, kind) for column, kind in zip(values, kinds.values(), strict=True)]
+    return pa.table(columns, names=list(kinds))
 
 
-def _call(row: Row) -> dict[str, Any]:
-    parsed, record = row.parsed, row.parsed.record
-    request, answer = parsed.request, parsed.answer
-    values = {name: getattr(record, name) for name in _COPIED}
-    return values | {
-        "model": answer.model or request.model,
-        "pattern_id": row.found.pattern_id if row.found else record.pattern or None,
-        "agent_id": (row.found.agent_id or None) if row.found else None,
-        "trajectory_id": row.link.trajectory_id if row.link else None,
-        "turn": row.link.turn if row.link else None,
-        "request_tail": parsed.tail,
-        "response_id": parsed.answer_id,
-        "toolset_id": row.step.toolset_id,
-        "params": request.params if request.chain else None,
-        "error": parsed.error,
-        "finish_reason": answer.finish_reason,
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "cached_tokens": answer.cached_tokens,
-        "request_raw": None if request.chain else record.request,
-        "response_raw": record.response if answer.keep_raw or not request.chain else None,
-    }
+def _found(row: Row) -> tuple[Any, ...]:
+    """Values of the columns `_FOUND`."""
+    parsed, found, link = row.parsed, row.found, row.link
+    record, request, answer, step = parsed.record, parsed.request, parsed.answer, row.step
+    return (
+        answer.model or request.model,
+        found.pattern_id if found else record.pattern or None,
+        (found.agent_id or None) if found else None,
+        link.trajectory_id if link else None,
+        request.chain[-1].message_id if request.chain else None,
+        step.answer_id,
+        step.toolset_id,
+        request.params if request.chain else None,
+        parsed.error,
+        answer.finish_reason,
+        row.retry_of,
+        answer.upstream_id or None,
+        answer.prompt_tokens,
+        answer.completion_tokens,
+        answer.cached_tokens,
+        answer.reasoning_tokens,
+        link.turn if link else None,
+        row.retried,
+        record.request or None,
+        record.response or None,
+    )
 
 
 def messages_table(messages: Sequence[StoredMessage]) -> pa.Table:
@@ -179,7 +207,8 @@ def _run(trajectory_id: str, rows: list[Row]) -> dict[str, Any]:
         "session": first.session,
         "first_at": first.started_at,
         "last_at": last.started_at,
-        "calls": len(rows),
+        # Attempts of one action are one call.
+        "calls": sum(row.retry_of is None for row in rows),
         "success": judged.success,
         "success_source": judged.source,
         "finished": judged.finished,
@@ -188,14 +217,12 @@ def _run(trajectory_id: str, rows: list[Row]) -> dict[str, Any]:
 
 def _turn(parsed: Parsed) -> Turn:
     record, answer = parsed.record, parsed.answer
-    acts = bool(answer.message and (answer.message.get("tool_calls") or answer.message.get("function_call")))
-    last = parsed.request.outline["messages"][-1]
     return Turn(
         started_at=record.started_at,
         status=record.status,
         cancelled=record.cancelled,
-        answered=answer.message is not None,
-        acts=acts,
+        answered=parsed.given is not None,
+        acts=parsed.given is not None and parsed.given.acts,
         finish_reason=answer.finish_reason,
-        tool_error=looks_like_error(last),
+        tool_error=parsed.request.chain[-1].reports_error,
     )

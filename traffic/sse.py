@@ -162,8 +162,8 @@ class _Choice:
 class _Calls:
     """Tool calls in the making, found by index.
 
-    Two habits of servers are met: no index at all, and the same index for every parallel call; a new id then begins
-    a new call.
+    Two habits of servers are met: no index at all, and the same index for every parallel call. A new id then begins a
+    new call; where there are no ids either, a name does that comes behind arguments that are whole.
     """
 
     def __init__(self) -> None:
@@ -176,10 +176,10 @@ class _Calls:
                 _merge_call(self._call_of(self._calls, delta), delta)
 
     def _call_of(self, calls: list[tuple[int, dict[str, Any]]], delta: dict[str, Any]) -> dict[str, Any]:
-        index, name = _index(delta), delta.get("id")
+        index = _index(delta)
         for known, call in reversed(calls):
             if index in (None, known):
-                if name and call.get("id") and name != call["id"]:
+                if _begins_anew(call, delta):
                     break
                 return call
         calls.append((len(calls) if index is None else index, {}))
@@ -187,6 +187,19 @@ class _Calls:
 
     def whole(self) -> list[dict[str, Any]] | None:
         return None if self._calls is None else [call for _, call in sorted(self._calls, key=lambda item: item[0])]
+
+
+def _begins_anew(call: dict[str, Any], delta: dict[str, Any]) -> bool:
+    """Whether a piece belongs to another call than the one it seems to go on with."""
+    if delta.get("id") or call.get("id"):
+        return bool(delta.get("id") and call.get("id") and delta["id"] != call["id"])
+    old, new = call.get("function"), delta.get("function")
+    if not (isinstance(old, dict) and isinstance(new, dict) and new.get("name") and new.get("arguments")):
+        return False
+    try:
+        return isinstance(loads(old.get("arguments") or ""), dict)
+    except (BadInput, TypeError):
+        return False
 
 
 def _merge_call(call: dict[str, Any], delta: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ run. A call whose predecessor is unknown opens a new run, named after the call.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .cache import Generations
 from .conversations import ids_table
@@ -36,8 +36,8 @@ class Step(NamedTuple):
     call_id: str
     caller: str
     started_at: float
-    chain: Sequence[tuple[str, str, str]]
-    """(message id, role, digest of an assistant's content) of the request's messages."""
+    chain: Sequence[tuple[Any, ...]]
+    """(message id, role, digest of an assistant's content, …) of the request's messages."""
     session: str
     answer_id: str | None
     answer_content: str
@@ -54,12 +54,15 @@ class Link(NamedTuple):
     turn: int
     """Steps before this one in its branch of the run; a repetition has the turn of what it repeats."""
     explicit: bool
+    retry_of: str | None = None
+    """The call that this one repeats: both are attempts of one action."""
 
 
 @dataclass(slots=True, eq=False)
 class Node:
     """A known call that others may continue or repeat."""
 
+    call_id: str
     trajectory_id: str
     turn: int
     started_at: float
@@ -93,15 +96,20 @@ class Finder:
         newest = f"c.started_at > (SELECT max(started_at) FROM calls) - {RETRY_WINDOW_S}"
         self._recall(f"{newest} ORDER BY c.started_at DESC LIMIT 20000")
 
-    def prepare(self, steps: Iterable[Step]) -> None:
+    def prepare(self, steps: Sequence[Step]) -> None:
         """Fetch what the steps may continue and the cache does not hold, in one query for all of them."""
-        wanted = {
-            (step.caller, name)
-            for step in steps
-            for name, role, _ in step.chain
-            if role == "assistant" and (step.caller, name) not in self._answers
-        }
-        wanted = {key for key in wanted if key not in self._absent}
+        coming = {(step.caller, step.answer_id) for step in steps}
+        wanted: set[tuple[str, str]] = set()
+        for step in steps:
+            for message in reversed(step.chain):
+                if message[1] != "assistant":
+                    continue
+                key = step.caller, message[0]
+                if key in coming or key in self._answers:
+                    if not step.explicit:
+                        break  # The newest known answer decides; what lies before it is not asked for.
+                elif key not in self._absent:
+                    wanted.add(key)
         if wanted:
             self._recall("c.response_id IN (SELECT CAST(id AS UUID) FROM batch)", {name for _, name in wanted})
             for key in wanted:
@@ -110,13 +118,15 @@ class Finder:
     def link(self, step: Step) -> Link:
         """The run of one call; remembers the call for those that follow."""
         before, repeats = self._before(step)
+        retry_of = before.call_id if before and repeats else None
         turn = 0 if before is None else before.turn if repeats else before.turn + 1
         if step.explicit:
-            link = Link(f"x:{step.explicit}", turn or sum(role == "assistant" for _, role, _ in step.chain), True)
+            turn = turn or sum(message[1] == "assistant" for message in step.chain)
+            link = Link(f"x:{step.explicit}", turn, True, retry_of)
         else:
             name = before.trajectory_id if before else step.call_id
-            link = Link(name, turn, name.startswith("x:"))
-        node = Node(link.trajectory_id, link.turn, step.started_at, step.toolset_id, step.failed)
+            link = Link(name, turn, name.startswith("x:"), retry_of)
+        node = Node(step.call_id, link.trajectory_id, link.turn, step.started_at, step.toolset_id, step.failed)
         self._remember(step.caller, step.answer_id, step.chain[-1][0], node)
         if step.session and step.answer_content:
             _append(self._contents, (step.caller, step.session + step.answer_content), node)
@@ -134,30 +144,31 @@ class Finder:
         return continued, False
 
     def _repeated(self, step: Step) -> Node | None:
-        same = [
-            node
-            for node in self._fitting(self._tails, step, step.chain[-1][0])
-            if node.toolset_id == step.toolset_id and not node.repeated
-        ]
         window = RETRY_WINDOW_S if step.retry else REPEAT_WINDOW_S
-        same = [node for node in same if 0 <= step.started_at - node.started_at <= window]
-        failed = next((node for node in same if node.failed), None)
-        if failed is not None or not step.retry:
-            return failed
+        waiting = None
+        for node in self._fitting(self._tails, step, step.chain[-1][0]):
+            if node.repeated or node.toolset_id != step.toolset_id:
+                continue
+            if 0 <= step.started_at - node.started_at <= window:
+                if node.failed:
+                    return node
+                waiting = waiting if node.extended else node
         # The answer was sent but did not arrive: the client saw a broken connection, we did not.
-        return next((node for node in reversed(same) if not node.extended), None)
+        return waiting if step.retry else None
 
     def _continued(self, step: Step) -> Node | None:
-        chain = step.chain
-        answers = [at for at, (_, role, _) in enumerate(chain) if role == "assistant"]
-        for at in reversed(answers):
+        chain, last = step.chain, ""
+        for at in range(len(chain) - 1, -1, -1):
+            if chain[at][1] != "assistant":
+                continue
             if nodes := self._fitting(self._answers, step, chain[at][0]):
                 return _longest_waiting(nodes, step.started_at)
             if at and (node := self._reworded(step, chain[at - 1][0])):
                 return node
-        if not answers or not step.session:
+            last = last or chain[at][2]
+        if not last or not step.session:
             return None
-        nodes = self._fitting(self._contents, step, step.session + chain[answers[-1]][2])
+        nodes = self._fitting(self._contents, step, step.session + last)
         return _longest_waiting(nodes, step.started_at) if nodes else None
 
     def _reworded(self, step: Step, tail: str) -> Node | None:
@@ -169,10 +180,12 @@ class Finder:
         return nodes[0] if len({node.trajectory_id for node in nodes}) == 1 else None
 
     @staticmethod
-    def _fitting(names: Names, step: Step, name: str) -> list[Node]:
+    def _fitting(names: Names, step: Step, name: str) -> Sequence[Node]:
         """The caller's calls of that name that may be of the step's run."""
         nodes = names.get((step.caller, name)) or ()
-        return [node for node in nodes if not step.explicit or node.trajectory_id == f"x:{step.explicit}"]
+        if not step.explicit:
+            return nodes
+        return [node for node in nodes if node.trajectory_id == f"x:{step.explicit}"]
 
     def _remember(self, caller: str, answer_id: str | None, tail: str, node: Node) -> None:
         _append(self._tails, (caller, tail), node)
@@ -183,12 +196,15 @@ class Finder:
         sql = f"""
             SELECT c.caller, c.response_id, c.request_tail, c.trajectory_id, c.turn, c.started_at, c.toolset_id,
                 c.response_id IS NULL,
-                EXISTS (SELECT 1 FROM calls d WHERE d.trajectory_id = c.trajectory_id AND d.turn > c.turn)
+                EXISTS (SELECT 1 FROM calls d WHERE d.trajectory_id = c.trajectory_id AND d.turn > c.turn),
+                c.call_id, coalesce(c.retried, FALSE)
             FROM calls c WHERE c.trajectory_id IS NOT NULL AND c.request_tail IS NOT NULL AND {where}
         """
         for row in sorted(self.store.join(sql, ids_table(names)), key=lambda row: row[5]):
-            caller, answer, tail, trajectory, turn, started_at, toolset, failed, extended = row
-            node = Node(trajectory, turn, started_at, toolset.hex if toolset else None, failed, extended)
+            caller, answer, tail, trajectory, turn, started_at, toolset, failed, extended, call_id, retried = row
+            toolset = toolset.hex if toolset else None
+            extended = extended or retried
+            node = Node(str(call_id), trajectory, turn, started_at, toolset, failed, extended, retried)
             self._remember(caller, answer.hex if answer else None, tail.hex, node)
 
 
@@ -196,13 +212,19 @@ def _append(names: Names, key: tuple[str, str], node: Node) -> None:
     nodes = names.get(key)
     if nodes is None:
         names[key] = [node]
-    else:
-        nodes.append(node)
-        del nodes[:-KEPT_PER_NAME]
+        return
+    nodes.append(node)
+    if len(nodes) % 32 == 0:
+        # Where many runs are equal, those that have gone on are no longer asked for, but for the newest.
+        nodes[:-1] = [one for one in nodes[:-1] if not one.extended][1 - KEPT_PER_NAME :]
 
 
-def _longest_waiting(nodes: list[Node], now: float) -> Node:
+def _longest_waiting(nodes: Sequence[Node], now: float) -> Node:
     """Of equal runs the one to continue; a fork of the newest when none waits."""
-    waiting = [node for node in nodes if not node.extended]
-    recent = [node for node in waiting if now - node.started_at <= PATIENCE_S]
-    return (recent or waiting[-1:] or nodes[-1:])[0]
+    latest = None
+    for node in nodes:
+        if not node.extended:
+            if now - node.started_at <= PATIENCE_S:
+                return node
+            latest = node
+    return latest or nodes[-1]

@@ -1,0 +1,43 @@
+"""The store's benchmark on a little made-up traffic: it runs, and its figures are what was put in."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_of(number: int) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "You serve a shop. " * 40}]
+    for turn in range(4):
+        messages += [
+            {"role": "user", "content": f"question {number} {turn}"},
+            {"role": "assistant", "content": f"answer {number} {turn}"},
+        ]
+    calls = [{"i": at, "usage": [100, 5]} for at in (2, 4, 6, 8)]
+    return {"trajectory_id": f"t{number}", "messages": messages, "tools": [], "calls": calls}
+
+
+def test_it_measures_what_it_says(tmp_path: Path) -> None:
+    for name in ("tau", "agentdojo"):
+        with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps(run_of(number)) + "\n" for number in range(80))
+    results = tmp_path / "results.json"
+    command = [sys.executable, "-m", "benchmarks.store", "--quick", "--data", str(tmp_path), "--json", str(results)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    raw = json.loads(results.read_text())["raw"]
+    for name in ("tau", "agentdojo"):
+        found = raw[name]
+        assert (found["calls"], found["wrong"]) == (60 * 4, 0)
+        assert found["json_bytes"] > found["gzip_bytes"] > 0
+        assert min(found["calls_per_cpu_s"], found["streamed_per_cpu_s"], found["store_bytes"]) > 0
+
+
+def test_without_the_data_it_says_where_it_looked(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.store", "--data", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, str(tmp_path) in done.stdout) == (2, True)
