@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import __version__, config, key_commands, listings
+from . import (
+    __version__,
+    config,
+    feedback_commands,
+    intent_commands,
+    key_commands,
+    listings,
+    pattern_commands,
+    store_commands,
+)
 from .listings import DataOption, JsonOption
 from .traffic.errors import TutelageError
 
@@ -21,9 +30,13 @@ app = typer.Typer(
 )
 distill = typer.Typer(no_args_is_help=True, help="Train student versions.")
 app.add_typer(distill, name="distill")
-for _name in ("store", "calls", "trajectories", "patterns", "students", "routes"):
+for _name in ("calls", "trajectories", "students", "routes"):
     app.add_typer(getattr(listings, _name), name=_name)
+intent_commands.add_intents(pattern_commands.patterns)
+app.add_typer(store_commands.store, name="store")
+app.add_typer(pattern_commands.patterns, name="patterns")
 app.add_typer(key_commands.keys, name="keys")
+app.add_typer(feedback_commands.feedback, name="feedback")
 
 err = Console(stderr=True)
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Config file. Default: ./tutelage.toml if any.")]

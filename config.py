@@ -16,9 +16,9 @@
     output = 10.0
 
 Environment variables are `TUTELAGE_` and the name, with `__` between section and name
-(`TUTELAGE_ROUTING__EPSILON_TOOLS=0.1`). The sections `[proxy]`, `[control]`, `[routing]`, `[serving]` and `[distill]`
-take any field of the options class of that part; docs/configuration.md lists them all. Keys are named by their
-environment variable, never written down. A relative `data` in the file is relative to the file.
+(`TUTELAGE_ROUTING__EPSILON_TOOLS=0.1`). The sections `[proxy]`, `[control]`, `[routing]`, `[store]`, `[outcomes]`,
+`[serving]` and `[distill]` take any field of the options class of that part; docs/configuration.md lists them all. Keys
+are named by their environment variable, never written down. A relative `data` in the file is relative to the file.
 """
 
 import dataclasses
@@ -34,10 +34,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from .distill.options import DistillOptions
 from .plugins.litellm_options import BRIDGE_KEY_ENV, BridgeModel, BridgeOptions, is_litellm_name
-from .proxy.options import ControlOptions, DataPlaneOptions, Price, RoutingOptions, TeacherOptions
+from .proxy.options import ControlOptions, DataPlaneOptions, Price, RoutingOptions, StoreOptions, TeacherOptions
 from .serving.options import ServingOptions
 from .traffic.errors import BadInput
 from .traffic.layout import DataDir
+from .traffic.outcome_rules import OutcomeRules
 
 DEFAULT_FILE = "tutelage.toml"
 OPENAI = "https://api.openai.com/v1"
@@ -74,9 +75,13 @@ class Settings(BaseSettings):
     """The teacher bridge, which runs when a teacher is reached through LiteLLM."""
     workers: int = 1
     """Data-plane processes."""
+    verifiers: tuple[str, ...] = ()
+    """Your functions that judge finished runs, each `package.module:function` (see [feedback](feedback.md))."""
     proxy: Section = {}
     control: Section = {}
     routing: Section = {}
+    store: Section = {}
+    outcomes: Section = {}
     serving: Section = {}
     distill: Section = {}
     prices: dict[str, Section] = {}
@@ -222,6 +227,9 @@ class Config:
             "student_url": self.student_url,
             "data_plane_url": self.data_plane_url,
             "routing": _options(RoutingOptions, "routing", {}, settings.routing),
+            "store": _options(StoreOptions, "store", {}, settings.store),
+            "outcomes": _options(OutcomeRules, "outcomes", {}, settings.outcomes),
+            "verifiers": settings.verifiers,
             "prices": {name: _options(Price, f"prices.{name}", {}, price) for name, price in settings.prices.items()},
         }
         return _options(ControlOptions, "control", base, settings.control)

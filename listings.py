@@ -102,12 +102,6 @@ def patterns_list(data: DataOption = None, as_json: JsonOption = False) -> None:
     )
 
 
-@patterns.command("show")
-def patterns_show(pattern: str, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """One pattern: its skeleton, tools and volume."""
-    show(ask(data, f"/api/patterns/{pattern}"), as_json)
-
-
 @students.command("list")
 def students_list(data: DataOption = None, as_json: JsonOption = False) -> None:
     """All student versions."""

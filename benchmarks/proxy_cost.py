@@ -20,11 +20,13 @@ from typing import Any
 import psutil
 import uvloop
 
-from tutelage.proxy.callers import caller_of
 from tutelage.proxy.decide import decide
 from tutelage.proxy.identify import call_facts
+from tutelage.proxy.key_rates import KeyRates
+from tutelage.proxy.keys import KeyRing
 from tutelage.proxy.routes import RouteReader
-from tutelage.proxy.upstream import ReqwestUpstream
+from tutelage.proxy.upstream import Timeouts
+from tutelage.proxy.upstream_http1 import Http1Upstream
 from tutelage.traffic.canonical import loads
 from tutelage.traffic.journal import JournalWriter
 from tutelage.traffic.layout import DataDir
@@ -79,12 +81,12 @@ def _parts(folder: Path, teacher: str, count: int) -> dict[str, float]:
     """CPU time of each part for one call, measured in this process with the data plane's own functions."""
     home = Path(tempfile.mkdtemp(prefix="cost-", dir=folder))
     data = known_pattern(home)
-    body, secret = request_body(), data.read_secret()
+    body, keys = request_body(), KeyRing(data.keys, KeyRates(data.rates), data.read_secret())
     registry, routes = RegistryReader(data.patterns), RouteReader(data.routes)
     parsed: dict[str, Any] = loads(body)
 
     def identify() -> Any:
-        facts = call_facts(_HEADERS, parsed, len(body), caller_of(_HEADERS, secret))
+        facts = call_facts(_HEADERS, parsed, len(body), keys.admit(_HEADERS, time.time()).caller)
         shape = facts_of(parsed)
         return facts, registry.current().identify(shape) if shape is not None else None
 
@@ -94,7 +96,7 @@ def _parts(folder: Path, teacher: str, count: int) -> dict[str, float]:
     parts = {
         "parse": _loop(lambda: loads(body), count),
         "identify": _loop(identify, count),
-        "decide": _loop(lambda: decide(facts, match, routes.current(), True), count),
+        "decide": _loop(lambda: decide(facts, match, routes.current(), lambda: True), count),
         "forward": _forward(teacher, body, count),
         "record and journal": _journal(data, body, match.pattern_id, facts.session, count),
     }
@@ -115,16 +117,16 @@ def _loop(work: Callable[[], object], count: int) -> float:
 
 
 def _forward(teacher: str, body: bytes, count: int) -> float:
-    """The way to the mock and back with the data plane's client, its threads and the kernel's share included."""
+    """The way to the mock and back with the data plane's client, the kernel's share included."""
 
-    async def call(upstream: ReqwestUpstream) -> None:
+    async def call(upstream: Http1Upstream) -> None:
         reply = await upstream.send("POST", teacher, list(_HEADERS.items()), body, whole=True)
         while await reply.piece() is not None:
             pass
         await reply.close()
 
     async def work() -> float:
-        upstream = ReqwestUpstream()
+        upstream = Http1Upstream(Timeouts())
         batches: list[float] = []
         for _ in range(6):
             began = time.process_time()

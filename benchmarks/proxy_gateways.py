@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ def _mlflow(home: Path, folder: Path, upstream: str, port: int) -> Plan:
 
 def _portkey(home: Path, folder: Path, upstream: str, port: int) -> Plan:
     script = home / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+    if not script.exists():
+        raise _missing("Portkey", script)
     config = {"provider": "openai", "api_key": "x", "custom_host": upstream}
     command = [program("node"), str(script), "--headless", f"--port={port}"]
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
@@ -154,24 +156,26 @@ class Gateway:
     """Calls it has answered with 2xx until it was ready."""
 
     def pause(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it, politely at first."""
+        """End it, politely at first, and then whatever it has left behind in its group."""
         if self.process is None:
             return
         self.resume()
         self.process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(15)
+        self._signal(signal.SIGKILL)
+        self.process.wait(15)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
 
     def worker(self) -> psutil.Process:
         """The process that does the work: the one that has used most CPU time so far."""
@@ -191,7 +195,7 @@ def start(name: str, plan: Plan, folder: Path, core: int) -> Gateway:
     Raises NotInstalled when its program is missing, RuntimeError with its last words when it does not come up.
     """
     if not Path(plan.command[0]).exists():
-        raise NotInstalled(f"{name} is not installed: there is no {plan.command[0]}. Use --install-peers or --peers.")
+        raise _missing(name, Path(plan.command[0]))
     environment = {key: text for key, text in os.environ.items() if not key.lower().endswith("_proxy")}
     environment |= {"TENSORZERO_DISABLE_PSEUDONYMOUS_USAGE_ANALYTICS": "1", "PYTHONUNBUFFERED": "1", **plan.environment}
     log = folder / "output.log"
@@ -201,10 +205,18 @@ def start(name: str, plan: Plan, folder: Path, core: int) -> Gateway:
         )
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {_KEY}", **plan.headers}
     gateway = Gateway(name, plan.url, headers, plan.model, plan.command, process)
-    if not _comes_up(gateway, log):
+    try:
+        if not _comes_up(gateway, log):
+            raise RuntimeError(f"{name} did not start or answer. Its last words:\n{log.read_text()[-1500:]}")
+    except BaseException:
+        # Also when this program is told to end while it waits.
         gateway.stop()
-        raise RuntimeError(f"{name} did not start or answer. Its last words:\n{log.read_text()[-1500:]}")
+        raise
     return gateway
+
+
+def _missing(name: str, path: Path) -> NotInstalled:
+    return NotInstalled(f"{name} is not installed: there is no {path}. Use --install-peers or --peers.")
 
 
 def direct(upstream: str) -> Gateway:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psutil
+
 from .proxy_gateways import PEERS, Gateway, Peer, awake, direct, start
 from .proxy_load import Sent, open_loop, parse_reply, run_precisely, schedule
 from .proxy_mock import NotInstalled, free_port, request_body
@@ -15,6 +17,8 @@ from .report import Bar, at_least, at_most, percentile
 
 CONNECTIONS = 16
 PER_S = 500
+SHARED = 0.1
+"""Above this share of their core taken by others, the figures of gateways are doubtful."""
 AIM_MS = 0.5
 """What one call alone should at most take longer through the proxy; an aim beside the bar."""
 Raw = dict[str, Any]
@@ -33,6 +37,10 @@ def rates(site: Site) -> tuple[list[Bar], Raw]:
                 with awake(way):
                     results.setdefault(way.name, []).append(_rate(site, way))
         commands = {way.name: " ".join(way.command) for way in ways}
+    # With the direct way the core is free for others; it is of no matter then.
+    shared = max(each["core_busy_with_others"] for way in ways[1:] for each in results[way.name])
+    if shared > SHARED:
+        site.say(f"Other programs took up to {shared:.0%} of the gateways' core: measure again on a quiet machine.")
     raw: Raw = {"rounds": results, "commands": commands, "connections": CONNECTIONS, "summary": summary(results)}
     return rate_bars(raw["summary"], site.notes), raw
 
@@ -44,11 +52,11 @@ def _peers(site: Site, peers: Sequence[Peer], path: str = "") -> Iterator[list[G
         running: list[Gateway] = []
         for peer in peers:
             folder = site.new_folder()
-            plan = peer.plan(site.peers / peer.home, folder, site.mock.base(path), free_port())
             try:
+                plan = peer.plan(site.peers / peer.home, folder, site.mock.base(path), free_port())
                 gateway = start(peer.name, plan, folder, site.gateway_core)
             except (NotInstalled, RuntimeError) as error:
-                site.say(f"{peer.name} was not measured, its bar was not checked: {error}")
+                site.say(f"{peer.name} was not measured, its bars were not checked: {error}")
                 continue
             stack.callback(gateway.stop)
             gateway.pause()
@@ -59,9 +67,9 @@ def _peers(site: Site, peers: Sequence[Peer], path: str = "") -> Iterator[list[G
 def _rate(site: Site, way: Gateway) -> Raw:
     seconds = 2 if site.quick else 6
     site.wrk(way, CONNECTIONS, 1 if site.quick else 2)
-    busy = _cpu_s(way)
+    busy, core, began = _cpu_s(way), _core_s(site), time.perf_counter()
     many = site.wrk(way, CONNECTIONS, seconds)
-    busy = _cpu_s(way) - busy
+    busy, core, took = _cpu_s(way) - busy, _core_s(site) - core, time.perf_counter() - began
     alone = site.wrk(way, 1, seconds)
     for result in (many, alone):
         if result.bad:
@@ -72,6 +80,7 @@ def _rate(site: Site, way: Gateway) -> Raw:
         "p99_ms": many.p99_ms,
         "alone_p50_ms": alone.p50_ms,
         "alone_p99_ms": alone.p99_ms,
+        "core_busy_with_others": max(0.0, core - busy) / took,
         "cpu_us_per_call": busy / many.good * 1e6 if many.good else None,
         "worker_mb": _megabytes(way) if way.process is not None else None,
         "bad": many.bad + alone.bad,
@@ -82,8 +91,18 @@ def _good_per_s(result: WrkResult) -> float:
     return result.per_s * result.good / result.requests if result.requests else 0.0
 
 
+def _core_s(site: Site) -> float:
+    """CPU seconds that the gateways' core has spent on anything."""
+    times = psutil.cpu_times(percpu=True)[site.gateway_core]
+    return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
+
+
 def _cpu_s(way: Gateway) -> float:
-    return sum(way.worker().cpu_times()[:2]) if way.process is not None else 0.0
+    """CPU seconds of the gateway with all its processes."""
+    if way.process is None:
+        return 0.0
+    top = psutil.Process(way.process.pid)
+    return sum(sum(process.cpu_times()[:2]) for process in [top, *top.children(recursive=True)])
 
 
 def summary(results: dict[str, list[Raw]]) -> dict[str, Raw]:

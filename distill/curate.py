@@ -17,6 +17,7 @@ from typing import Any
 from ..traffic.actions import action_of, validate_action
 from ..traffic.canonical import canonical, canonical_message
 from ..traffic.errors import BadInput, MissingExtra
+from ..traffic.intents import balanced
 
 Message = dict[str, Any]
 
@@ -151,11 +152,13 @@ def curate(
     max_held_out: int,
     tools: Sequence[Message] | None = None,
     varying: Callable[[list[Message]], Any] = lambda messages: messages,
+    intent_of: Callable[[Trajectory], str] = lambda item: "",
 ) -> Curated:
     """Choose and split. `share`: part of the sessions held out, 0 to 1; the newest are kept where a limit binds.
 
     `tools`: the agent's tool set; sessions recorded under another one are left out, for their prompt is another.
-    `varying`: the part of a session's opening messages that the student sees."""
+    `varying`: the part of a session's opening messages that the student sees.
+    `intent_of`: what a session is about; where the limit binds, all intents get their share of the training side."""
     dropped: Counter[str] = Counter()
     usable: list[Trajectory] = []
     wanted = None if tools is None else _tool_key(tools)
@@ -169,7 +172,9 @@ def curate(
     taught, repeated = _without_repeats([item for item in usable if not held_out(item.session, share)], varying)
     dropped["duplicate"] += repeated
     dropped["over_limit"] += max(0, len(taught) - max_train) + max(0, len(examined) - max_held_out)
-    return Curated(taught[:max_train], examined[:max_held_out], {name: n for name, n in dropped.items() if n})
+    return Curated(
+        balanced(taught, intent_of, max_train), examined[:max_held_out], {name: n for name, n in dropped.items() if n}
+    )
 
 
 def _started(item: Trajectory) -> float:

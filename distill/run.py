@@ -20,6 +20,7 @@ from typing import Any
 from ..serving.render import RENDER_VERSION
 from ..serving.student import Student
 from ..traffic.errors import BadInput
+from ..traffic.intents import OTHER, sessions_of
 from ..traffic.layout import DataDir, publish_json
 from ..traffic.skeleton import Skeleton, mask, system_text
 from ..traffic.students import ADAPTER, ADAPTER_GGUF, LINEAGE, Manifest, PromptSpec, StudentRegister, adapter_digest
@@ -129,6 +130,7 @@ def _curate(options: DistillOptions, source: Export, spec: PromptSpec) -> Curate
         lines = [mask(line)[0] for line in skeleton.varying(system_text(messages))]
         return [lines, [message for message in messages if message.get("role") not in ("system", "developer")]]
 
+    intents = sessions_of(DataDir(Path(options.data)), source.pattern_ids)
     chosen = curate(
         source.trajectories,
         share=options.held_out,
@@ -136,6 +138,7 @@ def _curate(options: DistillOptions, source: Export, spec: PromptSpec) -> Curate
         max_held_out=options.max_held_out,
         tools=source.tools,
         varying=varying,
+        intent_of=lambda item: intents.get(item.trajectory_id, OTHER),
     )
     usable = len(chosen.train) + len(chosen.held_out)
     if usable < options.min_sessions or not chosen.train or not chosen.held_out:

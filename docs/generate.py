@@ -11,6 +11,9 @@ SECTIONS = (
     ("", "config.py", "Settings", "Top level"),
     ("teachers.NAME", "config.py", "TeacherSection", "More teachers, by model"),
     ("routing", "proxy/options.py", "RoutingOptions", "Gate, ramp and guard"),
+    ("store", "proxy/options.py", "StoreOptions", "What is kept"),
+    ("store.per_pattern.NAME", "proxy/options.py", "PatternStoreOptions", "What is kept of a pattern"),
+    ("outcomes", "traffic/outcome_rules.py", "OutcomeRules", "What a success is"),
     ("proxy", "proxy/options.py", "DataPlaneOptions", "The agents' port"),
     ("control", "proxy/options.py", "ControlOptions", "The control plane"),
     ("serving", "serving/options.py", "ServingOptions", "The student server"),
@@ -20,10 +23,10 @@ SECTIONS = (
 SET_ELSEWHERE = {
     "proxy": {"data", "teacher_url", "host", "port", "workers", "student_url", "teachers"},
     "control": {"data", "teacher_url", "port", "teacher_key_env", "teacher_model", "teachers", "student_url"}
-    | {"data_plane_url", "routing", "prices"},
+    | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers"},
     "serving": {"data", "port"},
     "distill": {"data"},
-    "": {"proxy", "control", "routing", "serving", "distill", "prices", "teachers", "model_config"},
+    "": {"proxy", "control", "routing", "store", "outcomes", "serving", "distill", "prices", "teachers", "model_config"},
 }
 HEAD = """# Configuration
 

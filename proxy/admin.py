@@ -27,7 +27,10 @@ from ..traffic.layout import DataDir
 from ..traffic.students import StudentRegister
 from . import comparisons, dashboard
 from .admin_http import BrowserGuard, answer, explain_error, html, read_body
+from .admin_intents import add_intents
 from .admin_keys import add_keys
+from .admin_patterns import PatternAdmin, add_patterns
+from .admin_store import add_store
 from .explain import explain
 from .key_store import KeyBook
 from .overview import Overview
@@ -70,6 +73,9 @@ class Admin:
         self._add_evidence(app)
         self._add_writes(app)
         add_keys(app, KeyBook(self.overview.store, self.data, self.overview.options.prices, self.clock))
+        add_intents(app, self.overview.store, self.data, self._one)
+        add_store(app, self.overview, self.data, self.clock)
+        add_patterns(app, PatternAdmin(self.overview, self.clock, self._one))
         self._add_pages(app)
         return app
 
@@ -83,10 +89,6 @@ class Admin:
         @app.get("/api/status")
         def status() -> Response:
             return answer(self.overview.status())
-
-        @app.get("/api/store/stats")
-        def stats() -> Response:
-            return answer(queries.stats(store))
 
         @app.get("/api/calls")
         def calls(limit: int = 50, pattern: str = "", trajectory: str = "", before: float | None = None) -> Response:

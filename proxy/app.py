@@ -17,7 +17,7 @@ from ..traffic.canonical import loads
 from ..traffic.errors import BadInput
 from ..traffic.journal import JournalWriter
 from ..traffic.patterns import RegistryReader, facts_of
-from . import openai_errors
+from . import feedback, openai_errors
 from .decide import decide
 from .exchange import Exchange, is_text
 from .http_messages import Reply, Request
@@ -102,10 +102,16 @@ class DataPlane:
             call.refuse(openai_errors.busy(self.max_concurrent))
         elif call.path == CHAT and call.method == "POST":
             await self._chat(call, request.body)
+        elif call.path == feedback.PATH:
+            self._feedback(call, request.body)
         elif call.path.startswith("/v1/") and not _CLIMBS.search(call.path):
             await self._other(call, request)
         else:
             call.refuse(openai_errors.unknown_path(call.method, call.path))
+
+    def _feedback(self, call: Exchange, raw: bytes) -> None:
+        plain = unpacked(raw, call.named.get("content-encoding", ""), self.max_body_bytes)
+        feedback.serve(call, plain)
 
     async def _chat(self, call: Exchange, raw: bytes) -> None:
         plain = unpacked(raw, call.named.get("content-encoding", ""), self.max_body_bytes)

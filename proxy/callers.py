@@ -12,6 +12,7 @@ No lock: an entry is written as "never", hash, time, so a reader in between find
 workers that take the same place at once can only lose an acceptance, or mix two hashes into one that nobody has.
 """
 
+import struct
 import time
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
@@ -27,6 +28,7 @@ LIMIT = ROWS * PLACES
 _WORDS = 3
 """Words of 8 bytes in an entry: two of the hash, one of the time."""
 _ROW_WORDS = PLACES * _WORDS
+_split = struct.Struct("<IQQ").unpack
 
 
 def caller_of(headers: Mapping[str, str], secret: bytes) -> str:
@@ -68,12 +70,16 @@ class AcceptedCallers:
 
     def accepted(self, caller: str) -> bool:
         """Whether the teacher accepted this caller recently. The empty caller counts like any other."""
-        place = _place(caller)
-        for at in self._found(place):
-            seen = self._times[at + 2]
-            # Looked at again: the place may have been given away since. A time to come is a clock that went back.
-            if seen > 0.0 and 0.0 <= self.clock() - seen < self.memory_s and at in self._found(place):
-                return True
+        row, high, low = _place(caller)
+        hashes = self._hashes
+        for at in range(row, row + _ROW_WORDS, _WORDS):
+            if hashes[at] == high and hashes[at + 1] == low:
+                seen = self._times[at + 2]
+                # A time to come is a clock that went back.
+                fresh = seen > 0.0 and 0.0 <= self.clock() - seen < self.memory_s
+                # Looked at again: the place may have been given away between the hash and the time.
+                if fresh and hashes[at] == high and hashes[at + 1] == low:
+                    return True
         return False
 
     def note(self, caller: str, status: int) -> None:
@@ -110,6 +116,5 @@ class AcceptedCallers:
 
 
 def _place(caller: str) -> _Place:
-    digest = blake2b(caller.encode(), digest_size=20).digest()
-    row = int.from_bytes(digest[:4], "little") % ROWS
-    return _Place(row * _ROW_WORDS, int.from_bytes(digest[4:12], "little"), int.from_bytes(digest[12:], "little"))
+    row, high, low = _split(blake2b(caller.encode("utf-8", "surrogatepass"), digest_size=20).digest())
+    return _Place(row % ROWS * _ROW_WORDS, high, low)

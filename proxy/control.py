@@ -21,8 +21,12 @@ import httpx
 from ..traffic.errors import TutelageError
 from ..traffic.layout import DataDir
 from ..traffic.store import Store
+from ..traffic.verifiers import Verifiers
+from ..traffic.verifying import Verifying
 from .admin import Admin
+from .admin_feedback import add_feedback
 from .control_lock import ControlLock
+from .housekeeping import Housekeeping
 from .keeper import Keeper
 from .options import ControlOptions, from_environment
 from .overview import Overview
@@ -43,6 +47,7 @@ class ControlPlane:
     lock: ControlLock
     store: Store
     keeper: Keeper
+    verifying: Verifying
     runners: list[Runner] = field(default_factory=list)
     clock: Callable[[], float] = time.time
 
@@ -61,19 +66,24 @@ class ControlPlane:
             lock.release()
             raise
         try:
-            keeper = Keeper(data, store, options.routing, clock=clock)
+            keeper = Keeper(data, store, options.routing, options.outcomes, clock=clock)
+            keeper.housework = Housekeeping(store, options.store, clock).step
         except BaseException:
             store.close()
             lock.release()
             raise
-        return cls(options, data, lock, store, keeper, clock=clock)
+        functions = Verifiers(options.verifiers, options.verifier_limit_s)
+        verifying = Verifying(store, functions, options.routing.session_idle_s, clock)
+        return cls(options, data, lock, store, keeper, verifying, clock=clock)
 
     @property
     def app(self) -> Any:
         """The admin API and the dashboard, as an ASGI application."""
         overview = Overview(self.store, self.keeper, self.options, self.data.runs, self.runners)
         hosts = None if self.options.host in ANY_HOST else (self.options.host,)
-        return Admin(overview, self.data, self.clock, hosts).app()
+        app = Admin(overview, self.data, self.clock, hosts).app()
+        add_feedback(app, self.store, self.verifying, self.clock)
+        return app
 
     def catch_up(self) -> None:
         """Take in everything that the journal holds."""
@@ -109,6 +119,8 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
         plane.add_runners(client)
         keeper = threading.Thread(target=plane.keeper.run, args=(stop, options.tick_s), name="keeper")
         keeper.start()
+        verifying = threading.Thread(target=plane.verifying.run, args=(stop,), name="verifying")
+        verifying.start()
         runners = [asyncio.create_task(runner.run()) for runner in plane.runners]
         try:
             await _serve_http(plane, stopped)
@@ -117,6 +129,8 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
                 task.cancel()
             await asyncio.gather(*runners, return_exceptions=True)
             stop.set()
+            plane.verifying.close()
+            await asyncio.to_thread(verifying.join)
             await asyncio.to_thread(keeper.join)
             await asyncio.to_thread(plane.catch_up)
 
@@ -177,4 +191,7 @@ def _shown(host: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # Everything is closed. The HTTP server's threads may still abort the process while the interpreter winds up.
+    logging.shutdown()
+    os._exit(code)

@@ -7,6 +7,7 @@ while a worker that died is replaced, agents wait a moment instead of being refu
 import contextlib
 import errno
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -119,6 +120,13 @@ class Workers:
             worker.wait()
 
 
+def _open_many_files() -> None:
+    """Each stream in progress takes two descriptors, and the usual limit of 1,024 is for programs that use `select`."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> int:
     """Run until SIGTERM. 1 when it cannot start, with the reason on stderr."""
     try:
@@ -128,6 +136,7 @@ def main() -> int:
     except TutelageError as error:
         print(error, file=sys.stderr)
         return 1
+    _open_many_files()
     workers = Workers([sys.executable, "-m", "tutelage.proxy.worker"], listener, options.workers)
     signal.signal(signal.SIGTERM, workers.stop)
     signal.signal(signal.SIGINT, workers.stop)

@@ -12,13 +12,12 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
 from . import openai_errors
-from .http_messages import Clock, Handler, Headers, Pieces, Reply, Request
+from .http_messages import Clock, Handler, Headers, Limits, Pieces, Reply, Request, long_head, slow
 from .openai_errors import Problem
 
 log = logging.getLogger("tutelage.proxy")
@@ -33,70 +32,23 @@ _UPGRADE = re.compile(rb"(?i)\r\nupgrade:")
 _NEVER = float("inf")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one agent may take up."""
-
-    body_bytes: int = 32 << 20
-    head_bytes: int = 64 << 10
-    request_s: float = 60.0
-    """Longest time for a request to arrive; for bodies passed on piece by piece, the longest silence."""
-    idle_s: float = 620.0
-    """A connection without a request is closed after this; longer than what clients and balancers keep one."""
-    stalled_s: float = 120.0
-    """An agent that takes nothing of its answer for so long is given up."""
-
-
-@dataclass
-class HttpServer:
-    """The connections of one worker."""
+class Server(Protocol):
+    """What a connection needs of its server; see `http_server`."""
 
     handler: Handler
-    limits: Limits = field(default_factory=Limits)
-    connections: set["Connection"] = field(default_factory=set)
-    draining: bool = False
-    _empty: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def connection(self) -> "Connection":
-        """A protocol for `loop.create_server`."""
-        return Connection(self, asyncio.get_running_loop())
-
-    def sweep(self) -> None:
-        """Give up connections whose time is over; to be called about once a second."""
-        for connection in list(self.connections):
-            connection.check_deadline()
-
-    def drain(self) -> None:
-        """Finish what is in progress: idle connections are closed now, the others after their answer."""
-        self.draining = True
-        for connection in list(self.connections):
-            connection.close_if_idle()
-
-    async def finished(self) -> None:
-        """Wait until no connection is left."""
-        while self.connections:
-            self._empty.clear()
-            await self._empty.wait()
+    limits: Limits
+    draining: bool
+    connections: "set[Connection]"
 
     def gone(self, connection: "Connection") -> None:
         """A connection is closed."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self._empty.set()
-
-
-def _long_head(limits: Limits) -> Problem:
-    return Problem(431, "head_too_large", f"The request's head is larger than {limits.head_bytes} bytes, the limit.")
-
-
-def _slow(limits: Limits) -> Problem:
-    return Problem(408, "request_timeout", f"The request did not arrive within {limits.request_s:g} s, the limit.")
+        ...
 
 
 class Connection(asyncio.Protocol):
     """One agent's connection; also the wire of its replies."""
 
-    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server, self._loop, self._limits = server, loop, server.limits
         self._clock: Clock = loop.time
         self._parser = httptools.HttpRequestParser(self)
@@ -144,7 +96,7 @@ class Connection(asyncio.Protocol):
             if self._receiving and not self._head_done:
                 self._head_bytes += len(data)
                 if self._head_bytes > self._limits.head_bytes:
-                    self._refuse(_long_head(self._limits))
+                    self._refuse(long_head(self._limits))
 
     def _first_bytes(self, data: bytes) -> bytes:
         self._receiving = True
@@ -203,7 +155,7 @@ class Connection(asyncio.Protocol):
         expected = request.named.get("expect", "")
         size = len(target) + sum([len(name) + len(value) + 4 for name, value in self._headers])
         if size > self._limits.head_bytes:
-            self._cut(_long_head(self._limits))
+            self._cut(long_head(self._limits))
             return
         pieces = (length or "transfer-encoding" in request.named) and self._server.handler.wants_pieces(request)
         if not pieces and length is not None and int(length) > self._limits.body_bytes:
@@ -331,9 +283,9 @@ class Connection(asyncio.Protocol):
         if self._room is not None or self._lingering or self._current_pieces is not None:
             self._transport.abort()
         elif self._receiving and self._current is not None and self._serving is None:
-            self._cut(_slow(self._limits))
+            self._cut(slow(self._limits))
         elif self._receiving:
-            self._refuse(_slow(self._limits))
+            self._refuse(slow(self._limits))
         else:
             self._transport.close()
 

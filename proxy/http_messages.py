@@ -8,6 +8,7 @@ dropped instead.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
@@ -183,3 +184,27 @@ class Handler(Protocol):
 
 
 Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one agent may take up."""
+
+    body_bytes: int = 32 << 20
+    head_bytes: int = 64 << 10
+    request_s: float = 60.0
+    """Longest time for a request to arrive; for bodies passed on piece by piece, the longest silence."""
+    idle_s: float = 620.0
+    """A connection without a request is closed after this; longer than what clients and balancers keep one."""
+    stalled_s: float = 120.0
+    """An agent that takes nothing of its answer for so long is given up."""
+
+
+def long_head(limits: Limits) -> Problem:
+    """The refusal of a request whose head is over the limit."""
+    return Problem(431, "head_too_large", f"The request's head is larger than {limits.head_bytes} bytes, the limit.")
+
+
+def slow(limits: Limits) -> Problem:
+    """The refusal of a request that did not arrive in time."""
+    return Problem(408, "request_timeout", f"The request did not arrive within {limits.request_s:g} s, the limit.")

@@ -1,8 +1,8 @@
 """The keeper: the one loop that writes the store, and with it everything that the other processes read.
 
-One round: labels into the store; journal into the store; patterns.json when a pattern is new; new student versions,
-fallback counts and finished sessions to the board as events; routes.json when a route changed; then the journal
-segments whose rows are committed are deleted.
+One round: labels into the store; journal into the store; patterns.json when a pattern is new; what agents said about
+their runs to the labels of these; new student versions, fallback counts and finished sessions to the board as events;
+routes.json when a route changed; then the journal segments whose rows are committed are deleted.
 
 Each step is safe to repeat after a crash at any point: ingest is idempotent on call ids, comparisons have their key,
 a session is fed once because the event that fed it is in the store, and files are published whole.
@@ -16,10 +16,14 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from ..traffic import feedback_rows, outcomes
 from ..traffic.discovery import Discovery
 from ..traffic.ingest import Ingest, IngestReport
 from ..traffic.journal_reader import Batch, JournalReader
 from ..traffic.layout import DataDir
+from ..traffic.outcome_rules import OutcomeRules
+from ..traffic.pattern_edits import Event
+from ..traffic.pattern_log import write_patterns
 from ..traffic.patterns import PatternEntry, Registry
 from ..traffic.store import Store
 from ..traffic.students import StudentRegister
@@ -28,9 +32,10 @@ from .board import Board
 from .comparisons import count_since
 from .labels import LabelBox
 from .options import RoutingOptions
+from .pattern_editor import PatternEditor, Plan
 from .shadow import AUDIT, SHADOW, Label, Task
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 16 << 20
 """Journal bytes taken in one round. Small, so that an off switch never waits long behind a backlog."""
 REVIEW_S = 0.5
 """Pause between two looks for new students and finished sessions."""
@@ -68,13 +73,16 @@ class Keeper:
         data: DataDir,
         store: Store,
         options: RoutingOptions,
+        rules: OutcomeRules | None = None,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.board = Board(store, options, data.read_secret(), clock)
         self.health = KeeperHealth()
         self._data, self._store, self._options, self._clock = data, store, options, clock
+        self._rules = outcomes.rules_in_force(store, rules)
         self.registry = _registry(data, store)
+        self.editor = PatternEditor(store, self.registry, self.board, clock)
         self._ingest = Ingest(store, Discovery(self.registry))
         self._ingest.resume()
         self._journal = JournalReader(data.journal)
@@ -83,6 +91,8 @@ class Keeper:
         self._positions = self._ingest.positions()
         self._published_patterns = -1
         self._reviewed = -1e9
+        self.housework: Callable[[], object] = lambda: None
+        """What else is to be done after a review, such as `housekeeping`."""
         # Serialises rounds and switches: both read the board's states, change them and publish.
         self._lock = threading.Lock()
 
@@ -105,6 +115,7 @@ class Keeper:
             more = self._take_in()
             if not more and self._clock() - self._reviewed >= REVIEW_S:
                 self._review()
+                self.housework()
             self.board.publish(self._data.routes)
         self.health = replace(self.health, rounds=self.health.rounds + 1, error="")
         return more
@@ -121,6 +132,15 @@ class Keeper:
         with self._lock:
             self.board.operate(pattern_id, action, actor, reason)
             self.board.publish(self._data.routes)
+
+    def edit_patterns(self, plan: Plan, actor: str, force: bool = False) -> Event:
+        """A person's change of the patterns; published when this returns. See `PatternEditor.carry_out`."""
+        with self._lock:
+            try:
+                return self.editor.carry_out(plan, actor, force)
+            finally:
+                self._publish_patterns()
+                self.board.publish(self._data.routes)
 
     @property
     def pending_sessions(self) -> int:
@@ -157,7 +177,7 @@ class Keeper:
     def _take_in(self) -> bool:
         batch = self._journal.read(self._positions, BATCH_BYTES)
         if batch.records or batch.positions != self._positions:
-            report = self._ingest.apply(batch.records, batch.positions)
+            report = self._ingest.apply(feedback_rows.take(self._store, batch.records), batch.positions)
             self._positions = dict(batch.positions)
             self._note(report, batch)
         self._publish_patterns()
@@ -187,13 +207,16 @@ class Keeper:
         )
 
     def _publish_patterns(self) -> None:
-        if len(self.registry) != self._published_patterns:
+        if (revision := self.registry.revision) != self._published_patterns:
+            write_patterns(self._store, self.registry)
             self.registry.publish(self._data.patterns)
-            self._published_patterns = len(self.registry)
+            self._published_patterns = revision
 
     def _review(self) -> None:
         """Everything that only the store can tell, fed to the board as events."""
         self._reviewed = self._clock()
+        feedback_rows.resolve(self._store, self._reviewed)
+        outcomes.label_runs(self._store, self._rules)
         entries = {entry.pattern_id: entry for entry in self.registry.entries()}
         for manifest in self._students.list():
             if manifest.status == "candidate":

@@ -49,12 +49,13 @@ def span_of(period: Period, now: float) -> Span:
     return Span(first.timestamp(), following.timestamp())
 
 
+# Without a model and elsewhere it was no answer of one, such as the list of models.
 _SPENT = """
 SELECT caller, coalesce(model, '') AS model, route, count(*) AS calls,
        coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt, coalesce(sum(completion_tokens), 0)::BIGINT AS completion,
        count(*) FILTER (prompt_tokens IS NOT NULL OR completion_tokens IS NOT NULL) AS metered,
        count(*) FILTER (prompt_tokens IS NULL AND completion_tokens IS NULL AND status = 200 AND route <> 'none'
-                        AND endpoint LIKE '%/chat/completions') AS unmetered
+                        AND (model <> '' OR endpoint LIKE '%/chat/completions')) AS unmetered
 FROM calls WHERE started_at >= ? AND started_at < ? AND caller IN (SELECT unnest(?::VARCHAR[])) GROUP BY ALL
 """
 

@@ -15,8 +15,8 @@ in the same moment may go uncounted; none is refused that should pass.
 """
 
 import errno
-import fcntl
 import os
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ SLOTS = 65_536
 _WORD = 8
 _TRIES = 30
 """Looks at a lock that is taken: some 30 µs, while a step takes one."""
+_LOCK = LOCK_EX | LOCK_NB
 _TAKEN = (errno.EAGAIN, errno.EACCES)
 
 
@@ -69,20 +70,22 @@ class KeyRates:
 
         `rate` is in calls per minute, above 0; a refused call counts nothing.
         """
-        locked = self._locks and self._lock(slot)
+        at = HEAD_BYTES + slot * _WORD
+        locked = self._locks and self._lock(at)
         try:
             verdict = gcra(self._arrivals[slot], now, 60.0 / rate, burst)
             if not verdict.wait_s:
                 self._arrivals[slot] = verdict.arrival
         finally:
             if locked:
-                fcntl.lockf(self._file.descriptor, fcntl.LOCK_UN, _WORD, HEAD_BYTES + slot * _WORD)
+                lockf(self._file.descriptor, LOCK_UN, _WORD, at)
         return verdict.wait_s
 
-    def _lock(self, slot: int) -> bool:
+    def _lock(self, at: int) -> bool:
         for _ in range(_TRIES):
             try:
-                fcntl.lockf(self._file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _WORD, HEAD_BYTES + slot * _WORD)
+                lockf(self._file.descriptor, _LOCK, _WORD, at)
+                return True
             except OSError as error:
                 if error.errno not in _TAKEN:
                     # A file system without locks: it would fail on every call.
@@ -90,8 +93,6 @@ class KeyRates:
                     return False
                 # The holder may have been suspended for the sake of this very process.
                 os.sched_yield()
-            else:
-                return True
         return False
 
     def close(self) -> None:

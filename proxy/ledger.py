@@ -7,15 +7,13 @@ teacher-served calls of the same pattern (sessions are assigned by hash, so both
 teacher never answered has only the student's own counts.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..traffic.prices import known_price, undated
 from ..traffic.store import Store
 from .options import Price
-
-_DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,14 @@ def ledger(store: Store, prices: Mapping[str, Price], since: float = 0.0) -> Led
 
 
 def price_of(model: str, prices: Mapping[str, Price]) -> Price | None:
-    """The price of a model as its answers name it: by that name, or by the name without the date at its end."""
-    return prices.get(model) or prices.get(_DATE.sub("", model))
+    """The price of a model as its answers name it: by that name, or by the name without the date at its end.
+
+    Where the settings have none, that of the table that comes with the package; see `traffic.prices`.
+    """
+    if price := prices.get(model) or prices.get(undated(model)):
+        return price
+    known = known_price(model)
+    return None if known is None else Price(known.input, known.output)
 
 
 def cost(price: Price | None, prompt: float, completion: float) -> float | None:

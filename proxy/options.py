@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import msgspec
 
+from ..traffic.outcome_rules import OutcomeRules
+
 Options = TypeVar("Options")
 ENVIRONMENT = "TUTELAGE_OPTIONS"
 
@@ -137,6 +139,28 @@ class Price:
 
 
 @dataclass(frozen=True)
+class PatternStoreOptions:
+    """How much of one pattern is kept."""
+
+    keep_days: float = 0.0
+    """In place of the general rule: runs of the pattern whose last call is older are removed; 0: none for their age."""
+    max_bytes: int = 0
+    """Content of the pattern's calls; what they share with others counts too. 0: no limit."""
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """How much of the traffic is kept; the oldest runs are removed first, at most hourly. See [the store](store.md)."""
+
+    keep_days: float = 0.0
+    """Runs whose last call is older are removed, in days; 0: none for their age."""
+    max_bytes: int = 0
+    """Content of the store: texts as they are before compression, several times the size of the file. 0: no limit."""
+    per_pattern: dict[str, PatternStoreOptions] = field(default_factory=dict)
+    """Rules by pattern id, agent id or name: `[store.per_pattern.NAME]` with `keep_days` and `max_bytes`."""
+
+
+@dataclass(frozen=True)
 class ControlOptions:
     """The control plane: owner of the store."""
 
@@ -165,6 +189,14 @@ class ControlOptions:
     routing: RoutingOptions = field(default_factory=RoutingOptions)
     prices: dict[str, Price] = field(default_factory=dict)
     """Price by model name; a model that is not listed has an unknown price, never zero."""
+    store: StoreOptions = field(default_factory=StoreOptions)
+    """How much of the traffic is kept."""
+    outcomes: OutcomeRules | None = None
+    """What a success is; None: as the last time that it was said."""
+    verifiers: tuple[str, ...] = ()
+    """Functions that judge runs, `package.module:function`."""
+    verifier_limit_s: float = 10.0
+    """Longest time that a verifier may take for one run, in seconds."""
 
 
 def from_environment(kind: type[Options]) -> Options:

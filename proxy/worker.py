@@ -20,7 +20,8 @@ from ..traffic.patterns import RegistryReader
 from .app import DataPlane
 from .breaker import Breaker
 from .callers import AcceptedCallers
-from .http_connection import HttpServer, Limits
+from .http_messages import Limits
+from .http_server import HttpServer
 from .key_rates import KeyRates
 from .keys import KeyRing
 from .options import DataPlaneOptions, from_environment

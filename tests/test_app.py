@@ -14,7 +14,8 @@ import pytest
 
 from tutelage.proxy import openai_errors
 from tutelage.proxy.app import DataPlane, unpacked
-from tutelage.proxy.http_connection import HttpServer, Limits
+from tutelage.proxy.http_messages import Limits
+from tutelage.proxy.http_server import HttpServer
 from tutelage.proxy.options import DataPlaneOptions
 from tutelage.proxy.routes import Route, RouteTable, publish_table
 from tutelage.proxy.upstream import Body, Headers, UpstreamError

@@ -23,8 +23,8 @@ import psutil
 import pytest
 
 from tutelage.examples.demo_world import free_port
-from tutelage.proxy.http_connection import HttpServer
 from tutelage.proxy.http_messages import Reply, Request
+from tutelage.proxy.http_server import HttpServer
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 KILLS, AGENTS, SEED = 20, 12, 20261121

@@ -70,6 +70,14 @@ def test_limits_keep_the_newest():
     assert chosen.dropped == {"over_limit": 90}
 
 
+def test_where_a_limit_binds_every_intent_gets_its_share():
+    rare = {f"t{number}" for number in range(5)}
+    items = [session(number) for number in range(100)]
+    chosen = split(items, share=0.0, max_train=10, intent_of=lambda item: str(item.trajectory_id in rare))
+    assert {item.trajectory_id for item in chosen.train} == rare | {f"t{number}" for number in range(95, 100)}
+    assert chosen.dropped == {"over_limit": 90}
+
+
 def write_export(folder: Path, arguments: str = "{}") -> Path:
     call = {"id": "x", "type": "function", "function": {"name": "track", "arguments": arguments}}
     messages = [{"role": "user", "content": "where?"}, {"role": "assistant", "content": None, "tool_calls": [call]}]

@@ -3,118 +3,14 @@
 import asyncio
 import itertools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 import uvloop
+from http_desk import Desk, echo, head, listening
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.proxy.http_connection import HttpServer, Limits
-from tutelage.proxy.http_messages import Reply, Request
-
-Answering = Callable[[Request, Reply], Awaitable[None]]
-
-
-async def echo(request: Request, reply: Reply) -> None:
-    """Answers with what was asked."""
-    text = f"{request.method} {request.path} {request.query}|".encode()
-    reply.whole(200, [("content-type", "text/plain")], text + request.body)
-
-
-@dataclass
-class Desk:
-    """A handler that remembers the requests and answers as told."""
-
-    answer: Answering = echo
-    pieces: bool = False
-    seen: list[Request] = field(default_factory=list)
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when an agent has gone away."""
-
-    def wants_pieces(self, request: Request) -> bool:
-        return self.pieces
-
-    async def __call__(self, request: Request, reply: Reply) -> None:
-        self.seen.append(request)
-        if request.problem is not None:
-            reply.whole(request.problem.status, [], request.problem.body())
-            return
-        try:
-            await self.answer(request, reply)
-        except asyncio.CancelledError:
-            self.left.set()
-            raise
-
-
-@dataclass
-class Line:
-    """One agent's connection."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def send(self, *parts: bytes) -> "Line":
-        for part in parts:
-            self.writer.write(part)
-            await self.writer.drain()
-            await asyncio.sleep(0.005)
-        return self
-
-    async def rest(self) -> bytes:
-        """Everything until the connection is closed."""
-        return await asyncio.wait_for(self.reader.read(), 5)
-
-    async def until(self, end: bytes) -> bytes:
-        return await asyncio.wait_for(self.reader.readuntil(end), 5)
-
-    async def broken(self) -> bytes:
-        """What came before the connection was dropped."""
-        got = b""
-        try:
-            while piece := await asyncio.wait_for(self.reader.read(65536), 5):
-                got += piece
-        except ConnectionError:
-            pass
-        return got
-
-
-@dataclass
-class Port:
-    server: HttpServer
-    address: tuple[str, int]
-    lines: list[Line] = field(default_factory=list)
-
-    async def line(self) -> Line:
-        line = Line(*await asyncio.open_connection(*self.address))
-        self.lines.append(line)
-        return line
-
-    async def ask(self, *parts: bytes) -> bytes:
-        """Send the parts on a new connection, and everything that comes back until it is closed."""
-        return await (await (await self.line()).send(*parts)).rest()
-
-
-@asynccontextmanager
-async def listening(desk: Desk, limits: Limits | None = None) -> AsyncIterator[Port]:
-    server = HttpServer(desk, limits or Limits())
-    loop = asyncio.get_running_loop()
-    port = await loop.create_server(server.connection, "127.0.0.1", 0)
-    opened = Port(server, port.sockets[0].getsockname())
-    try:
-        yield opened
-    finally:
-        port.close()
-        for line in opened.lines:
-            line.writer.close()
-        await server.finished()
-
-
-def head(target: str = "/x", method: str = "POST", *headers: str, close: bool = True) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1", "Host: here", *headers, *(["Connection: close"] if close else []), "", ""]
-    return "\r\n".join(lines).encode("latin-1")
+from tutelage.proxy.http_messages import Limits, Reply, Request
 
 
 def test_a_request_and_its_answer() -> None:
@@ -286,75 +182,6 @@ def test_two_lengths_are_never_believed() -> None:
     uvloop.run(go())
 
 
-def test_limits_on_head_and_body() -> None:
-    async def go() -> None:
-        desk = Desk()
-        async with listening(desk, Limits(body_bytes=1000, head_bytes=2000)) as port:
-            line = await (await port.line()).send(b"GET / HTTP/1.1\r\nX: " + b"a" * 1500, b"a" * 1500)
-            assert b"431 Request Header Fields Too Large" in await line.broken()
-            at_once = await port.ask(head("/x", "GET", "X: " + "a" * 2000))
-            assert at_once.startswith(b"HTTP/1.1 431")
-            told = await port.ask(head("/x", "POST", "Content-Length: 1001"), b"a" * 1001)
-            assert told.startswith(b"HTTP/1.1 413")
-            counted = await port.ask(
-                head("/x", "POST", "Transfer-Encoding: chunked"), b"3e8\r\n" + b"a" * 1000 + b"\r\n", b"1\r\na\r\n"
-            )
-            assert counted.startswith(b"HTTP/1.1 413")
-        assert [request.problem.code for request in desk.seen if request.problem] == [
-            "head_too_large",
-            "body_too_large",
-            "body_too_large",
-        ]
-
-    uvloop.run(go())
-
-
-def test_slow_requests_and_silent_connections_are_given_up() -> None:
-    async def go() -> None:
-        desk = Desk()
-        async with listening(desk, Limits(request_s=0.05, idle_s=0.1)) as port:
-            slow_head = await (await port.line()).send(b"GET / HTTP/1.1\r\nX-")
-            slow_body = await (await port.line()).send(head("/x", "POST", "Content-Length: 5") + b"he")
-            idle = await (await port.line()).send(head("/x", "GET", close=False))
-            for _ in range(8):
-                await asyncio.sleep(0.03)
-                port.server.sweep()
-            assert (await slow_head.rest()).startswith(b"HTTP/1.1 408")
-            assert (await slow_body.rest()).startswith(b"HTTP/1.1 408")
-            assert (await idle.rest()).endswith(b"GET /x |")
-
-    uvloop.run(go())
-
-
-def test_a_slow_reader_slows_its_own_answer_and_is_given_up_in_the_end() -> None:
-    sent = 0
-
-    async def flood(request: Request, reply: Reply) -> None:
-        nonlocal sent
-        reply.begin(200, [], None)
-        for _ in range(2000):
-            await reply.write(b"x" * 65536)
-            sent += 65536
-        reply.end()
-
-    async def go() -> None:
-        desk = Desk(flood)
-        async with listening(desk, Limits(stalled_s=0.2)) as port:
-            agent = socket.create_connection(port.address)
-            agent.setblocking(False)
-            await asyncio.get_running_loop().sock_sendall(agent, head("/x", "GET"))
-            await asyncio.sleep(0.1)
-            assert sent < 32 << 20
-            before = sent
-            await asyncio.sleep(0.15)
-            assert sent == before
-            port.server.sweep()
-            await asyncio.wait_for(desk.left.wait(), 5)
-            agent.close()
-
-    uvloop.run(go())
-
-
 def test_a_body_is_passed_on_as_it_arrives_and_not_faster_than_it_is_taken() -> None:
     taken: list[bytes] = []
     go_on = asyncio.Event()
@@ -384,30 +211,5 @@ def test_a_body_is_passed_on_as_it_arrives_and_not_faster_than_it_is_taken() -> 
                 got += piece
             assert got.endswith(b"\r\n\r\n%d" % size)
             agent.close()
-
-    uvloop.run(go())
-
-
-def test_draining_closes_idle_connections_and_finishes_busy_ones() -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def wait(request: Request, reply: Reply) -> None:
-        if request.path == "/busy":
-            begun.set()
-            await go_on.wait()
-        await echo(request, reply)
-
-    async def go() -> None:
-        async with listening(Desk(wait)) as port:
-            idle = await (await port.line()).send(head("/idle", "GET", close=False))
-            await idle.until(b"|")
-            busy = await (await port.line()).send(head("/busy", "GET", close=False))
-            await begun.wait()
-            port.server.drain()
-            assert await idle.rest() == b""
-            go_on.set()
-            got = await busy.rest()
-        assert b"connection: close" in got
-        assert got.endswith(b"GET /busy |")
 
     uvloop.run(go())

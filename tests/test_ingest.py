@@ -215,6 +215,47 @@ def test_what_cannot_be_read_is_kept_raw_or_counted(store: Store, make_call: Mak
     assert store.value("SELECT count(*) FROM trajectories") == 1
 
 
+def test_what_was_removed_is_stored_again_when_it_comes_again(store: Store, make_call: Make) -> None:
+    ingest = Ingest(store)
+    ingest.apply([encode(make_call([USER], HELLO, session="s"))], {})
+    for table in ("calls", "trajectories", "messages"):
+        store.execute(f"DELETE FROM {table}")
+    store.removals += 1
+    late = make_call([USER, HELLO, USER], HELLO, session="s", started_at=2_000.0)
+    ingest.apply([encode(late)], {})
+    assert trajectory_of(store) == {late.call_id: late.call_id}
+    tail = store.value("SELECT response_id FROM calls")
+    assert messages_of(store, tail) == [USER, HELLO, USER, HELLO]
+
+
+ORPHAN = b'{"role": "tool", "tool_call_id": "nobody", "content": "42"}'
+TWICE = b'{"role": "user", "content": "a", "content": "b", "role": "robot"}'
+PARTS = b'{"role": "user", "content": [{"type": "hologram", "x": 1.50}, 7, null], "n": 1e400}'
+DEEP = b'{"role": "user", "content": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+HUGE = b'{"role": "user", "content": "' + b"x" * 3_000_000 + b'"}'
+NO_UTF8 = b'{"role": "user", "content": "\xff\xfe"}'
+NOT_CALLED = (
+    b'{"role": "assistant", "tool_calls": [{"id": 7, "function": "f"}, null, {"function": {"arguments": "{"}}]}'
+)
+
+
+@pytest.mark.parametrize("raw", [ORPHAN, TWICE, PARTS, DEEP, HUGE, NO_UTF8, NOT_CALLED, b"7", b"[]", b"{}"])
+@pytest.mark.parametrize("session", ["", "s"])
+def test_odd_messages_are_stored_as_they_came(store: Store, raw: bytes, session: str) -> None:
+    first = b'{"messages": [{"role": "user", "content": "hi"}], "seed": 1}'
+    body = first.replace(b"}]", b"}, " + raw + b"]")
+    fields: dict[str, Any] = {"started_at": 1.0, "status": 200, "session": session}
+    records = [CallRecord(call_id=new_call_id(), request=request, **fields) for request in (first, body)]
+    report = Ingest(store, Oracle()).apply([encode(record) for record in records], {})
+    assert report.calls == 2
+    sql = "SELECT request_raw, request_tail, error FROM calls WHERE call_id = CAST(? AS UUID)"
+    [(kept, tail, error)] = store.rows(sql, [records[1].call_id])
+    if kept is None:
+        assert store.value("SELECT body FROM messages WHERE message_id = ?", [tail]).encode() == raw
+    else:
+        assert (kept, bool(error)) == (body, True)
+
+
 ENDPOINTS = ("chat/completions", "responses", "messages", "completions", "embeddings", "files")
 KEYS = ("role", "content", "tool_calls", "function", "name", "message", "type", "call_id")
 MEMBERS = (

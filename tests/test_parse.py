@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tutelage.traffic.canonical import chain, loads, toolset_id
 from tutelage.traffic.facts import facts_of
-from tutelage.traffic.parse import Parser
+from tutelage.traffic.messages import Named
+from tutelage.traffic.parse import Given, Parser
 from tutelage.traffic.records import CallRecord, new_call_id
 
 Make = Callable[..., CallRecord]
@@ -189,6 +190,21 @@ def test_an_earlier_answer_that_is_named_goes_before_the_new_messages() -> None:
     }
     stranger = parser.parse(msgspec.structs.replace(following, caller="other"))
     assert [named.role for named in stranger.request.chain] == ["system", "user"]
+
+
+def test_the_store_is_asked_once_for_an_answer_that_nobody_has_seen() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def recall(caller: str, name: str) -> Given | None:
+        asked.append((caller, name))
+        return Given(Named("1" * 32, "assistant", "c"), 6) if name == "resp_old" else None
+
+    parser = Parser(recall)
+    for name in ("resp_0", "resp_old") * 3:
+        found = parser.parse(responses_call("hi", [SAID], f"after {name}", previous_response_id=name))
+        assert [named.role for named in found.request.chain] == ["assistant", "user"][name == "resp_0" :]
+        assert found.request.depth == (6 if name == "resp_old" else 0)
+    assert asked == [("k", "resp_0"), ("k", "resp_old")]
 
 
 def test_anthropics_messages_have_conversations_too() -> None:

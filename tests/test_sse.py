@@ -368,3 +368,10 @@ def test_the_openai_client_reads_our_frames() -> None:
         (call["id"], call["function"]["arguments"]) for call in calls
     ]
     assert (final["usage"]["total_tokens"], final["choices"][0]["finish_reason"]) == (12, "tool_calls")
+
+
+@given(completions(), st.booleans())
+def test_the_way_a_stream_is_written_does_not_count(completion: dict[str, Any], spaced: bool) -> None:
+    stream = b"".join(frames_of(completion, include_usage=True))
+    other = stream.replace(b"\n\n", b"\r\n\r\n" if spaced else b"\n\n: ping\n\n")
+    assert assemble_chat(other) == assemble_chat(stream) == completion

@@ -195,7 +195,7 @@ def message_id(parent: str, message: Any) -> str:
 
 def name_of(parent: str, content: bytes) -> str:
     """`message_id` of a message whose canonical bytes are known already."""
-    return _digest(_MESSAGE_TAG, parent.encode() + content)
+    return blake2b(parent.encode() + content, digest_size=16, person=_MESSAGE_TAG).hexdigest()
 
 
 def chain(messages: Iterable[Any]) -> list[str]:

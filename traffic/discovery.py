@@ -93,8 +93,8 @@ class Discovery:
         self._clock = clock
         self._waiting: OrderedDict[tuple[str, bool], _Waiting] = OrderedDict()
         self._characters = 0
-        self._places: dict[tuple[str, str, str], Recognised] = {}
-        """Places found since the registry grew."""
+        self._places: dict[tuple[str, str, str], PatternEntry] = {}
+        """Patterns as they were found, since the registry changed."""
         self._places_of = 0
         self._settled: list[Assignment] = []
         self._new: list[PatternEntry] = []
@@ -104,7 +104,7 @@ class Discovery:
         if place := self._known(facts, hint):
             return place
         if hint:
-            return self._register(facts, (), hint)
+            return self._placed(self._register(facts, (), hint), facts)
         waiting = self._wait(call_id, facts)
         skeletons = self._clear(waiting, facts)
         for skeleton in skeletons:
@@ -129,28 +129,33 @@ class Discovery:
 
     def _known(self, facts: Facts, hint: str) -> Recognised | None:
         # Matching is work for every line of the prompt, and the same prompt comes with every turn of a run.
-        if len(self.registry) != self._places_of:
+        if self.registry.revision != self._places_of:
             self._places.clear()
-            self._places_of = len(self.registry)
+            self._places_of = self.registry.revision
         key = facts.key, facts.system, hint
-        place = self._places.get(key)
-        if place is None and (place := self._find(facts, hint)) is not None:
+        entry = self._places.get(key)
+        if entry is None and (entry := self._find(facts, hint)) is not None:
             if len(self._places) >= self._max_keys:
                 self._places.clear()
-            self._places[key] = place
-        return place
+            self._places[key] = entry
+        return self._placed(entry, facts) if entry else None
 
-    def _find(self, facts: Facts, hint: str) -> Recognised | None:
+    def _placed(self, entry: PatternEntry, facts: Facts) -> Recognised:
+        """The place of a call of this found pattern, after what people have merged and split."""
+        placed = self.registry.placed(entry, facts)
+        return Recognised(placed.pattern_id, placed.agent_id)
+
+    def _find(self, facts: Facts, hint: str) -> PatternEntry | None:
         roles = self.registry.roles_of(facts, hint)
         if entry := roles.get(facts.role):
-            return Recognised(entry.pattern_id, entry.agent_id)
+            return entry
         if sibling := next(iter(roles.values()), None):
             return self._register(facts, sibling.skeleton, hint, sibling)
         return None
 
     def _register(
         self, facts: Facts, lines: tuple[str, ...], hint: str, sibling: PatternEntry | None = None
-    ) -> Recognised:
+    ) -> PatternEntry:
         """Give a pattern its ids. A sibling is the same agent in another role."""
         if sibling:
             name, version = sibling.name, sibling.version
@@ -171,13 +176,13 @@ class Discovery:
         )
         if self.registry.add(entry):
             self._new.append(entry)
-        return Recognised(entry.pattern_id, entry.agent_id)
+        return entry
 
     def _name(self, facts: Facts, lines: tuple[str, ...], hint: str) -> tuple[str, int]:
-        entries = self.registry.entries()
-        if inherited := relative_of(entries, facts, lines, hint):
-            return inherited, 1 + max(entry.version for entry in entries if entry.name == inherited)
-        return name_of(facts, lines, hint, {entry.name for entry in entries}), 1
+        # By the names that were given, not by those that people gave later: undoing that must not part a family.
+        if inherited := relative_of(self.registry.found(), facts, lines, hint):
+            return inherited, self.registry.next_version(inherited)
+        return name_of(facts, lines, hint, self.registry.taken_names()), 1
 
     def _wait(self, call_id: str, facts: Facts) -> _Waiting:
         key = (facts.agent_key, bool(facts.system))

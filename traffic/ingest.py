@@ -186,7 +186,8 @@ class Ingest:
         return rows
 
     def _remembered(self) -> "_Memory":
-        if self._memory is None:
+        if self._memory is None or self._memory.removals != self.store.removals:
+            # Messages that are remembered may have been removed meanwhile; they would never be stored again.
             self._memory = _Memory(self.store)
         return self._memory
 
@@ -251,6 +252,7 @@ class _Memory:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.removals = store.removals
         self.parser = Parser(self._given)
         self.finder = Finder(store)
         self.retries = Retries(store)

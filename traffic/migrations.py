@@ -89,11 +89,32 @@ DROP TABLE messages;
 ALTER TABLE compressed RENAME TO messages;
 """
 
+_ADD_FEEDBACK = """
+CREATE TABLE feedback (
+    feedback_id VARCHAR PRIMARY KEY, "at" DOUBLE NOT NULL, caller VARCHAR NOT NULL, kind VARCHAR NOT NULL,
+    target VARCHAR NOT NULL, metric VARCHAR NOT NULL, flag BOOLEAN, number DOUBLE, text VARCHAR,
+    source VARCHAR NOT NULL, comment VARCHAR NOT NULL, call_id UUID, trajectory_id VARCHAR, look_at DOUBLE,
+    judged BOOLEAN NOT NULL
+);
+CREATE TABLE verifications (
+    trajectory_id VARCHAR, verifier VARCHAR, version VARCHAR NOT NULL, calls INTEGER NOT NULL,
+    last_at DOUBLE NOT NULL, "at" DOUBLE NOT NULL, error VARCHAR NOT NULL, PRIMARY KEY (trajectory_id, verifier)
+);
+"""
+
+_ADD_PATTERN_EDITS = """
+CREATE TABLE pattern_edits (
+    seq BIGINT PRIMARY KEY, "at" DOUBLE NOT NULL, detail VARCHAR NOT NULL, actor VARCHAR NOT NULL
+);
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("create_the_first_tables", _CREATE_TABLES),
     Migration("add_proxy_keys", _ADD_PROXY_KEYS),
     Migration("tell_attempts_of_one_action_apart", _ADD_ATTEMPTS),
     Migration("compress_message_bodies", _COMPRESS_BODIES),
+    Migration("add_feedback_and_verifications", _ADD_FEEDBACK),
+    Migration("add_edits_of_patterns", _ADD_PATTERN_EDITS),
 )
 
 

@@ -9,21 +9,18 @@ they have trajectories, but no pattern. Nothing in a record can make this fail: 
 bytes with an error.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from .answers import Answer, answer_of_record, clean
+from .bodies import fields_of, items_of, joined, plain
 from .cache import Generations
 from .canonical import loads
 from .dialect import Dialect
 from .dialects import CHAT, dialect_of
-from .encodings import coding_of, unpacked
 from .errors import BadInput
 from .facts import Facts, facts_of
 from .messages import Message, Messages, Named, StoredMessage, Toolset
@@ -32,8 +29,6 @@ from .records import CallRecord
 
 _PATTERN_ROLES = frozenset({"system", "developer"})
 _PATTERN_FIELDS = ("tool_choice", "response_format", "functions")
-_split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_split_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNREADABLE = (BadInput, ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 
@@ -99,6 +94,8 @@ class Parser:
         self._messages = Messages(capacity)
         self._prefixes: Prefixes[Request] = Prefixes()
         self._given: Generations[tuple[str, str], Given] = Generations(50_000)
+        self._not_given: Generations[tuple[str, str], bool] = Generations(50_000)
+        """Names that the store does not know either; an answer that comes later is found in `_given`."""
         self._known_facts: Generations[tuple[str | bytes, ...], Facts] = Generations(500)
 
     def drain(self) -> tuple[list[StoredMessage], list[Toolset]]:
@@ -108,7 +105,7 @@ class Parser:
     def parse(self, record: CallRecord) -> Parsed:
         """Take one record apart. Never raises on account of what is in it."""
         dialect = dialect_of(record.method, record.endpoint)
-        record, coded = _plain(record)
+        record, coded = plain(record)
         if dialect is None:
             return Parsed(record, Request(error="not_chat"), Answer(keep_raw=True))
         if coded.request:
@@ -146,15 +143,15 @@ class Parser:
             return Request(error=f"unreadable_request: {type(error).__name__}")
 
     def _split(self, record: CallRecord, key: tuple[str, str]) -> Request:
-        fields = _fields(record.request)
-        raws = _items(fields.pop("messages", None))
+        fields = fields_of(record.request)
+        raws = items_of(fields.pop("messages", None))
         if not raws:
             return Request(error="no_messages")
         toolset = self._toolset(fields)
         chain = self._messages.chain(raws)
         opening = next((at for at, named in enumerate(chain) if named.role not in _PATTERN_ROLES), None)
         facts = self._facts(fields, toolset, raws, chain, opening)
-        request = Request(chain, _join(fields), toolset, facts, _model(fields))
+        request = Request(chain, joined(fields), toolset, facts, _model(fields))
         if record.session and opening is not None:
             self._prefixes.remember(key, record.request, raws[-1], request)
         return request
@@ -193,7 +190,7 @@ class Parser:
 
     def _other(self, record: CallRecord, dialect: Dialect) -> Request:
         """A request in another protocol, put into chat messages."""
-        fields = _fields(record.request)
+        fields = fields_of(record.request)
         if dialect.conversation is None:
             return Request(model=_model(fields))
         toolset = self._toolset(fields)
@@ -207,12 +204,17 @@ class Parser:
             new = self._messages.chain_of(said.messages, given.named.message_id, given.depth + 1)
             chain = [given.named, *new]
         error = "" if chain else "no_messages"
-        return Request(chain, _join(fields), toolset, None, _model(fields), error, given.depth if given else 0)
+        return Request(chain, joined(fields), toolset, None, _model(fields), error, given.depth if given else 0)
 
     def _earlier(self, caller: str, name: str) -> Given | None:
-        found = self._given.get((caller, name)) or self._recall(caller, name)
-        if found is not None:
-            self._given[caller, name] = found
+        key = caller, name
+        found = self._given.get(key)
+        if found is None and key not in self._not_given:
+            found = self._recall(caller, name)
+            if found is None:
+                self._not_given[key] = True
+            else:
+                self._given[key] = found
         return found
 
     def _name_answer(self, parsed: Parsed) -> None:
@@ -242,35 +244,6 @@ class Parser:
         return toolset
 
 
-class _Coded(NamedTuple):
-    """Why a body could not be unpacked; empty for one that is plain."""
-
-    request: str = ""
-    response: str = ""
-
-
-_PLAIN = _Coded()
-_PLAIN_BEGINS = (b"{", b"d", b"")
-"""First bytes of plain objects and of event streams (`data:`), for a quick answer."""
-
-
-def _plain(record: CallRecord) -> tuple[CallRecord, _Coded]:
-    """The record with plain bodies. One that cannot be unpacked stays, with a note such as `encoded:br`."""
-    if record.request[:1] == b"{" and record.response[:1] in _PLAIN_BEGINS and not record.response_encoding:
-        return record, _PLAIN
-    asked, came = coding_of(record.request), coding_of(record.response, record.response_encoding)
-    if not asked and not came:
-        return record, _PLAIN
-    request = unpacked(record.request, asked) if asked else record.request
-    response = unpacked(record.response, came) if came and record.response else record.response
-    coded = _Coded("" if request is not None else f"encoded:{asked}", "" if response is not None else f"encoded:{came}")
-    if request is None:
-        request = record.request
-    if response is None:
-        response = record.response
-    return replace(record, request=request, response=response), coded
-
-
 def _extended(known: Request, messages: Messages, raws: list[msgspec.Raw]) -> Request:
     """A request that says what `known` says, and these messages after it."""
     chain, facts = known.chain, known.facts
@@ -285,33 +258,3 @@ def _extended(known: Request, messages: Messages, raws: list[msgspec.Raw]) -> Re
 
 def _model(fields: dict[str, msgspec.Raw]) -> str:
     return clean(loads(bytes(fields["model"]))) if "model" in fields else ""
-
-
-def _fields(body: bytes) -> dict[str, msgspec.Raw]:
-    """The members of a JSON object, undecoded. Texts that only `loads` can read are spelled anew first."""
-    try:
-        return _split_object(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        value = loads(body)
-    if not isinstance(value, dict):
-        raise BadInput("A request body must be a JSON object.")
-    return {key: msgspec.Raw(json.dumps(item).encode()) for key, item in value.items()}
-
-
-def _items(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
-    """The elements of a JSON list, undecoded; none when it is no list."""
-    if raw is None or not bytes(raw).startswith(b"["):
-        return []
-    try:
-        return _split_list(raw)
-    except (msgspec.MsgspecError, ValueError):
-        return [msgspec.Raw(json.dumps(item).encode()) for item in loads(bytes(raw))]
-
-
-def _join(fields: dict[str, msgspec.Raw]) -> str:
-    members = (_spelled(key) + ":" + bytes(raw).decode() for key, raw in fields.items())
-    return "{" + ",".join(members) + "}"
-
-
-# The same few names come with every request.
-_spelled = lru_cache(maxsize=1_000)(json.dumps)

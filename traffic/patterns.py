@@ -6,12 +6,15 @@
 An agent is a key without the role together with a skeleton: its user turns and its tool turns share both. A pattern
 is an agent in one role. A name given by the caller (a header) takes the place of the skeleton.
 
+Where people have merged or split agents (see `pattern_edits`), a call goes on from the pattern that was found to the
+one that was made of it.
+
 Invariants: identifying reads memory only, and an id, once given, always stands for the same key and skeleton. The
 order of tools and of JSON keys does not matter; anything else that a registered skeleton does not allow for does.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +24,7 @@ import msgspec
 from .errors import BadInput
 from .facts import Facts, facts_of
 from .layout import publish
+from .pattern_edits import Edits, Event, Traits, made_pattern
 from .skeleton import Skeleton
 
 __all__ = ["Facts", "Match", "PatternEntry", "Registry", "RegistryReader", "facts_of"]
@@ -56,6 +60,8 @@ class PatternEntry(msgspec.Struct, frozen=True, kw_only=True):
     tool_names: tuple[str, ...] = ()
     created_at: float = 0.0
     """Unix seconds."""
+    made_of: tuple[str, ...] = ()
+    """For a pattern that an edit made: the found patterns whose calls may come to it."""
 
     @property
     def match(self) -> Match:
@@ -73,20 +79,38 @@ class _Agent:
 class Registry:
     """All known patterns. Grows, never changes. Threads may identify while one thread adds."""
 
-    def __init__(self, entries: Iterable[PatternEntry] = ()) -> None:
+    def __init__(self, entries: Iterable[PatternEntry] = (), edits: Sequence[Event] = ()) -> None:
+        """`edits` are those in force, oldest first."""
+        self.revision = 0
+        """Grows with every change."""
         self._entries: dict[str, PatternEntry] = {}
         self._agents: dict[str, list[_Agent]] = {}
         self._hinted: dict[tuple[str, str], _Agent] = {}
+        # Replaced together, so that a thread sees the edits with the patterns that they make.
+        self._view = _View(Edits(edits), {})
         for entry in entries:
             self.add(entry)
 
     def add(self, entry: PatternEntry) -> bool:
-        """Take up a pattern; False when its id is known already, which then stays as it is."""
-        if entry.pattern_id in self._entries:
+        """Take up a found pattern; False when its id is known already, which then stays as it is."""
+        if entry.pattern_id in self._entries or entry.made_of:
             return False
         self._entries[entry.pattern_id] = entry
+        if self.edits.events:
+            self._view = _view(self.edits, self._entries.values())
         self._agent_of(entry).roles[entry.role] = entry
+        self.revision += 1
         return True
+
+    def edit(self, edits: Sequence[Event]) -> None:
+        """Put these edits in force, oldest first, instead of the present ones."""
+        self._view = _view(Edits(edits), self._entries.values())
+        self.revision += 1
+
+    @property
+    def edits(self) -> Edits:
+        """The edits in force."""
+        return self._view.edits
 
     def _agent_of(self, entry: PatternEntry) -> _Agent:
         if entry.hint:
@@ -105,10 +129,18 @@ class Registry:
     def identify(self, facts: Facts, hint: str = "") -> Match | None:
         """The pattern of a request, or None for an unknown one."""
         entry = self.roles_of(facts, hint).get(facts.role)
-        return entry.match if entry else None
+        return self.placed(entry, facts).match if entry else None
+
+    def placed(self, entry: PatternEntry, facts: Facts) -> PatternEntry:
+        """The pattern that a call of this found one belongs to under the edits in force."""
+        edits, made = self._view
+        if edits.replaced_by(entry.agent_id) is None:
+            return entry
+        agent_id = edits.place(entry.agent_id, Traits(facts.role, facts.tools, facts.lines))
+        return made[made_pattern(agent_id, entry.role)]
 
     def roles_of(self, facts: Facts, hint: str = "") -> dict[str, PatternEntry]:
-        """The patterns, by role, of the agent that a request comes from; empty when it is unknown."""
+        """The patterns, as they were found, by role, of the agent that a request comes from; empty when unknown."""
         if hint:
             agent = self._hinted.get((facts.agent_key, hint))
             return agent.roles if agent else {}
@@ -118,11 +150,32 @@ class Registry:
         return {}
 
     def entries(self) -> list[PatternEntry]:
-        """All patterns in the order they were found."""
+        """All patterns under their present names: those found in the order they were found, then those made by edits.
+
+        Patterns out of use are among them, for their calls are still in the store.
+        """
+        edits, made = self._view
+        return [_named(entry, edits) for entry in [*self._entries.values(), *made.values()]]
+
+    def found(self) -> list[PatternEntry]:
+        """The patterns as they were found, whatever has been edited since."""
         return list(self._entries.values())
 
     def get(self, pattern_id: str) -> PatternEntry | None:
-        return self._entries.get(pattern_id)
+        edits, made = self._view
+        entry = self._entries.get(pattern_id) or made.get(pattern_id)
+        return _named(entry, edits) if entry else None
+
+    def next_version(self, family: str) -> int:
+        """Number for a new version of a family; 1 for a new family."""
+        edits, made = self._view
+        known = [*self._entries.values(), *made.values(), *edits.made.values()]
+        own = (one.version for one in known if (one.name if isinstance(one, PatternEntry) else one.family) == family)
+        return 1 + max(own, default=0)
+
+    def taken_names(self) -> set[str]:
+        """Names in use, and those that would be again after an undo."""
+        return {entry.name for entry in (*self._entries.values(), *self._view.made.values(), *self.entries())}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -145,16 +198,57 @@ class Registry:
         file = msgspec.json.decode(content, type=_File)
         if file.version != REGISTRY_VERSION:
             raise BadInput(f"Expected a pattern registry of version {REGISTRY_VERSION}, got {file.version}. Update.")
-        return cls(file.patterns)
+        return cls(file.patterns, file.edits)
 
     def publish(self, path: Path) -> None:
         """Write all patterns so that readers see the old or the new file, never a part."""
-        publish(path, msgspec.json.encode(_File(version=REGISTRY_VERSION, patterns=self.entries())))
+        file = _File(version=REGISTRY_VERSION, patterns=self.found(), edits=list(self.edits.events))
+        publish(path, msgspec.json.encode(file))
+
+
+class _View(NamedTuple):
+    """The edits in force and the patterns that they make, by id."""
+
+    edits: Edits
+    made: dict[str, PatternEntry]
+
+
+def _view(edits: Edits, found: Iterable[PatternEntry]) -> _View:
+    members: dict[tuple[str, str], list[PatternEntry]] = {}
+    for entry in found if edits.made else ():
+        for agent_id in edits.reached(entry.agent_id, entry.role, entry.tools):
+            members.setdefault((agent_id, entry.role), []).append(entry)
+    made = [_made(edits, agent_id, role, entries) for (agent_id, role), entries in members.items()]
+    return _View(edits, {entry.pattern_id: entry for entry in made})
+
+
+def _made(edits: Edits, agent_id: str, role: str, members: list[PatternEntry]) -> PatternEntry:
+    """What an edit made of these patterns. What they do not share is not constant in it: no skeleton is left then."""
+    agent, first = edits.made[agent_id], members[0]
+    return msgspec.structs.replace(
+        first,
+        pattern_id=made_pattern(agent_id, role),
+        agent_id=agent_id,
+        name=agent.family,
+        version=agent.version,
+        skeleton=first.skeleton if len({entry.skeleton for entry in members}) == 1 else (),
+        tools=first.tools if len({entry.tools for entry in members}) == 1 else "",
+        tool_names=tuple(sorted({name for entry in members for name in entry.tool_names})),
+        created_at=agent.at,
+        made_of=tuple(entry.pattern_id for entry in members),
+    )
+
+
+def _named(entry: PatternEntry, edits: Edits) -> PatternEntry:
+    name = edits.shown(entry.name)
+    return entry if name == entry.name else msgspec.structs.replace(entry, name=name)
 
 
 class _File(msgspec.Struct, kw_only=True):
     version: int
     patterns: list[PatternEntry]
+    edits: list[Event] = []
+    """Those in force, oldest first."""
 
 
 @dataclass

@@ -118,5 +118,5 @@ def _between(middle: bytes) -> list[msgspec.Raw] | None:
         return None
     try:
         return _split_list(b"[" + middle[1:] + b"]") or None
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
-from .canonical import loads, mend
+from .canonical import loads
 from .errors import BadInput
+from .growing import Choice, index_of
+from .pieces import piece
 
 DONE = b"[DONE]"
 _PIECE = 64
@@ -76,21 +78,45 @@ def assemble_chat(stream: bytes) -> dict[str, Any]:
     found under `error`, beside the choices that came before it. Raises BadInput when no frame belongs to a chat
     completion, or one in the middle is damaged.
     """
-    parser = SSEParser()
-    chunks = [_chunk(event) for event in parser.feed(stream) if event.strip() not in (b"", DONE)]
-    chunks += [chunk for event in parser.finish() if (chunk := _torn(event))]
-    if not any("choices" in chunk or "error" in chunk for chunk in chunks):
-        raise BadInput("Expected a stream of chat completion chunks, but it holds none. It is kept as raw bytes.")
     completion: dict[str, Any] = {}
-    choices: dict[int, _Choice] = {}
-    for chunk in chunks:
-        _merge_top(completion, chunk)
-        for part in chunk.get("choices") or []:
-            choices.setdefault(_index(part) or 0, _Choice()).add(part)
+    choices: dict[int, Choice] = {}
+    events, torn = _events(stream)
+    known = False
+    for event in events:
+        if choices and completion.get("id") and (grown := piece(event)) is not None:
+            choice = choices.get(grown.index)
+            if choice is not None and choice.grow(grown):
+                continue
+        if event.strip() not in (b"", DONE):
+            known = _merge(completion, choices, _chunk(event)) or known
+    for event in torn:
+        if event.strip() not in (b"", DONE) and (chunk := _torn(event)):
+            known = _merge(completion, choices, chunk) or known
+    if not known:
+        raise BadInput("Expected a stream of chat completion chunks, but it holds none. It is kept as raw bytes.")
     if choices or "error" not in completion:
         completion["object"] = "chat.completion"
         completion["choices"] = [choices[index].whole(index) for index in sorted(choices)]
     return completion
+
+
+def _events(stream: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The data of the whole events, and of one at the end that was cut off."""
+    parts = stream.split(b"\n\n")
+    if b"\r" not in stream and not parts[-1]:
+        data = [part[6:] for part in parts[:-1] if part.startswith(b"data: ") and b"\n" not in part]
+        if len(data) == len(parts) - 1:
+            return data, []  # the usual form, one line an event
+    parser = SSEParser()
+    return parser.feed(stream), parser.finish()
+
+
+def _merge(completion: dict[str, Any], choices: dict[int, Choice], chunk: dict[str, Any]) -> bool:
+    """Add what a chunk says; whether it belongs to a chat completion."""
+    _merge_top(completion, chunk)
+    for part in chunk.get("choices") or []:
+        choices.setdefault(index_of(part) or 0, Choice()).add(part)
+    return "choices" in chunk or "error" in chunk
 
 
 def is_complete(completion: dict[str, Any]) -> bool:
@@ -105,11 +131,6 @@ def _chunk(event: bytes) -> dict[str, Any]:
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise BadInput(f"Expected a chat completion chunk, but a frame begins with {event[:40]!r}.")
     return value
-
-
-def _index(part: dict[str, Any]) -> int | None:
-    index = part.get("index")
-    return index if isinstance(index, int) else None
 
 
 def _torn(event: bytes) -> dict[str, Any] | None:
@@ -128,108 +149,6 @@ def _merge_top(completion: dict[str, Any], chunk: dict[str, Any]) -> None:
         elif key not in ("choices", "object", "obfuscation") and not completion.get(key):
             # Some servers send a first frame with empty fields.
             completion[key] = value
-
-
-class _Choice:
-    """One choice in the making."""
-
-    def __init__(self) -> None:
-        self._message: dict[str, Any] = {"role": "assistant", "content": None}
-        self._rest: dict[str, Any] = {"finish_reason": None}
-        self._calls = _Calls()
-
-    def add(self, part: dict[str, Any]) -> None:
-        delta = part.get("delta")
-        for key, value in (delta if isinstance(delta, dict) else {}).items():
-            if key == "tool_calls":
-                self._calls.add(value)
-            elif key == "role":
-                self._message[key] = value or self._message[key]
-            elif key != "obfuscation":
-                self._message[key] = _joined(self._message.get(key), value)
-        for key, value in part.items():
-            if key == "finish_reason":
-                self._rest[key] = value or self._rest[key]
-            elif key not in ("delta", "index"):
-                self._rest[key] = _joined(self._rest.get(key), value)
-
-    def whole(self, index: int) -> dict[str, Any]:
-        calls = self._calls.whole()
-        message = self._message | ({"tool_calls": calls} if calls is not None else {})
-        return {"index": index, "message": message, **self._rest}
-
-
-class _Calls:
-    """Tool calls in the making, found by index.
-
-    Two habits of servers are met: no index at all, and the same index for every parallel call. A new id then begins a
-    new call; where there are no ids either, a name does that comes behind arguments that are whole.
-    """
-
-    def __init__(self) -> None:
-        self._calls: list[tuple[int, dict[str, Any]]] | None = None
-
-    def add(self, deltas: Any) -> None:
-        self._calls = self._calls or []
-        for delta in deltas if isinstance(deltas, list) else []:
-            if isinstance(delta, dict):
-                _merge_call(self._call_of(self._calls, delta), delta)
-
-    def _call_of(self, calls: list[tuple[int, dict[str, Any]]], delta: dict[str, Any]) -> dict[str, Any]:
-        index = _index(delta)
-        for known, call in reversed(calls):
-            if index in (None, known):
-                if _begins_anew(call, delta):
-                    break
-                return call
-        calls.append((len(calls) if index is None else index, {}))
-        return calls[-1][1]
-
-    def whole(self) -> list[dict[str, Any]] | None:
-        return None if self._calls is None else [call for _, call in sorted(self._calls, key=lambda item: item[0])]
-
-
-def _begins_anew(call: dict[str, Any], delta: dict[str, Any]) -> bool:
-    """Whether a piece belongs to another call than the one it seems to go on with."""
-    if delta.get("id") or call.get("id"):
-        return bool(delta.get("id") and call.get("id") and delta["id"] != call["id"])
-    old, new = call.get("function"), delta.get("function")
-    if not (isinstance(old, dict) and isinstance(new, dict) and new.get("name") and new.get("arguments")):
-        return False
-    try:
-        return isinstance(loads(old.get("arguments") or ""), dict)
-    except (BadInput, TypeError):
-        return False
-
-
-def _merge_call(call: dict[str, Any], delta: dict[str, Any]) -> None:
-    for key, value in delta.items():
-        if isinstance(value, dict) and isinstance(call.get(key, {}), dict):
-            _merge_call_body(call.setdefault(key, {}), value)
-        elif key != "index" and (value or key not in call):
-            call[key] = value
-
-
-def _merge_call_body(body: dict[str, Any], delta: dict[str, Any]) -> None:
-    for key, value in delta.items():
-        # Some servers repeat the name in every frame.
-        if key == "name" and value == body.get(key):
-            continue
-        body[key] = _joined(body.get(key), value)
-
-
-def _joined(old: Any, new: Any) -> Any:
-    """Text and lists grow, objects are merged, anything else is replaced; null adds nothing."""
-    if old is None or new is None:
-        return new if old is None else old
-    if isinstance(old, str) and isinstance(new, str):
-        # Some servers cut between the halves of a surrogate pair.
-        return mend(old + new) if "\ud800" <= old[-1:] <= "\udbff" else old + new
-    if isinstance(old, list) and isinstance(new, list):
-        return [*old, *new]
-    if isinstance(old, dict) and isinstance(new, dict):
-        return old | {key: _joined(old.get(key), value) for key, value in new.items()}
-    return new
 
 
 def frames_of(completion: dict[str, Any], include_usage: bool = False) -> Iterator[bytes]:
@@ -258,7 +177,7 @@ def _parts_of(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
     rest = {key: value for key, value in choice.items() if key not in ("index", "message", "finish_reason")}
     opening = {"content": "" if isinstance(content, str) else content}
     yield {"delta": first | opening, "finish_reason": None, **rest}
-    deltas = [{"content": piece} for piece in _pieces(content)] + [{"tool_calls": [d]} for d in _call_deltas(calls)]
+    deltas = [{"content": text} for text in _pieces(content)] + [{"tool_calls": [d]} for d in _call_deltas(calls)]
     if calls == []:
         deltas.append({"tool_calls": []})
     yield from ({"delta": delta, "finish_reason": None} for delta in deltas)
@@ -272,8 +191,8 @@ def _call_deltas(calls: Any) -> Iterator[dict[str, Any]]:
             yield {"index": index, **call}
             continue
         yield {"index": index, **call, "function": function | {"arguments": ""}}
-        for piece in _pieces(function.get("arguments")):
-            yield {"index": index, "function": {"arguments": piece}}
+        for text in _pieces(function.get("arguments")):
+            yield {"index": index, "function": {"arguments": text}}
 
 
 def _pieces(text: Any) -> Iterator[str]:

@@ -1,14 +1,15 @@
 """The store: one DuckDB file, opened for writing by one process, the control plane.
 
 Invariants: one connection writes, and one lock serialises the transactions on it; reads outside a transaction take a
-cursor of their own, so they see the last committed state and wait for nobody. Bulk rows come in as Arrow tables: no
-statement is run per row.
+cursor of their own, so they see the last committed state and wait for nobody, but for the moment in which another file
+is put in the store's place. Bulk rows come in as Arrow tables: no statement is run per row.
 
 UUID columns are given back as text in canonical form; on the way in, 32 hex digits are accepted as well.
 """
 
+import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from .errors import DataFolderError, DataFolderLocked, StoreTooNew, TutelageError
 from .migrations import check_known, migrate
+from .snapshots import ReadGate, Snapshot
 
 STORAGE_VERSION = "v1.5.0"
 """Oldest DuckDB that can read the file; from 1.3 on, message bodies are compressed several times better."""
@@ -45,6 +47,9 @@ class Store:
         # Protects the connection while a transaction is on it; re-entrant so that a transaction's own statements pass.
         self._lock = threading.RLock()
         self._owner: int | None = None
+        self._gate = ReadGate()
+        self.removals = 0
+        """How often rows have been removed: what was remembered of them before no longer holds."""
         try:
             if read_only:
                 check_known(self._connection)
@@ -67,19 +72,23 @@ class Store:
 
     def query(self, sql: str, params: Params = ()) -> list[Row]:
         """All rows as dicts. Inside this thread's own transaction it sees the uncommitted rows."""
-        return _as_dicts(self._run(sql, params))
+        with self._reading() as connection:
+            return _as_dicts(connection.execute(sql, params or None))
 
     def arrow(self, sql: str, params: Params = ()) -> pa.Table:
         """All rows as one Arrow table; UUID columns should be cast to VARCHAR in the statement."""
-        return self._run(sql, params).to_arrow_table()
+        with self._reading() as connection:
+            return connection.execute(sql, params or None).to_arrow_table()
 
     def rows(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         """All rows as tuples, values as DuckDB gives them (UUID objects stay): the fast form for internal use."""
-        return self._run(sql, params).fetchall()
+        with self._reading() as connection:
+            return connection.execute(sql, params or None).fetchall()
 
     def value(self, sql: str, params: Params = ()) -> Any:
         """First column of the first row; None when there is no row."""
-        found = self._run(sql, params).fetchone()
+        with self._reading() as connection:
+            found = connection.execute(sql, params or None).fetchone()
         return None if found is None else _plain(found[0])
 
     def execute(self, sql: str, params: Params = ()) -> int:
@@ -99,20 +108,22 @@ class Store:
 
     def join(self, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
         """Rows of a query that reads the Arrow table under the name `batch`."""
-        if self._owner == threading.get_ident():
-            return self._join(self._connection, sql, batch)
-        with self._lock:
-            cursor = self._connection.cursor()
-        with cursor:
-            return self._join(cursor, sql, batch)
+        with self._reading() as connection:
+            connection.register("batch", batch)
+            try:
+                return connection.execute(sql).fetchall()
+            finally:
+                connection.unregister("batch")
 
-    @staticmethod
-    def _join(connection: duckdb.DuckDBPyConnection, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
-        connection.register("batch", batch)
-        try:
-            return connection.execute(sql).fetchall()
-        finally:
-            connection.unregister("batch")
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """The store as it is now, for as long as the block takes; writers go on meanwhile."""
+        with self._gate.shared(), self._connection.cursor() as cursor:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            try:
+                yield Snapshot(cursor)
+            finally:
+                cursor.execute("ROLLBACK")
 
     @contextmanager
     def transaction(self) -> Iterator["Store"]:
@@ -141,13 +152,51 @@ class Store:
         with self._lock:
             self._connection.execute("CHECKPOINT")
 
-    def _run(self, sql: str, params: Params) -> duckdb.DuckDBPyConnection:
+    def exchange(self, draft: Path, fill: Callable[[duckdb.DuckDBPyConnection], None], wait_s: float = 30.0) -> None:
+        """Have `fill` copy everything into the database `draft`, and go on with that file in place of the store's.
+
+        Nobody writes from the first row that is copied; readers wait while the files change places. Killed at any
+        moment, it leaves the old file or the new one, both whole. Raises DataFolderLocked when others read for longer
+        than `wait_s` seconds; the store is as it was then.
+        """
+        with self._lock:
+            if self._owner is not None:
+                raise RuntimeError("A transaction is open in this thread.")
+            fill(self._connection)
+            with self._gate.alone(wait_s):
+                # The log of the old file must not be found beside the new one.
+                self._connection.execute("CHECKPOINT")
+                self._connection.close()
+                try:
+                    _take_place(draft, self.path)
+                finally:
+                    self._connection = _connect(self.path, read_only=False)
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if self._owner == threading.get_ident():
-            return self._connection.execute(sql, params or None)
-        return self._connection.cursor().execute(sql, params or None)
+            yield self._connection
+            return
+        with self._gate.shared(), self._connection.cursor() as cursor:
+            yield cursor
 
 
-_NEW_FILE = {"storage_compatibility_version": STORAGE_VERSION, "default_block_size": str(BLOCK_BYTES)}
+def _take_place(draft: Path, path: Path) -> None:
+    """Put a finished file in the place of another, to last through a loss of power."""
+    wal = path.with_name(path.name + ".wal")
+    if wal.exists():
+        raise DataFolderError(f"{wal} is still there although everything was written into {path.name}. Try again.")
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+_NEW_FILE: dict[str, Any] = {"storage_compatibility_version": STORAGE_VERSION, "default_block_size": str(BLOCK_BYTES)}
 
 
 def _connect(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:

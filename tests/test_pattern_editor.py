@@ -1,0 +1,78 @@
+"""The keeper's side of edits: committed before they are in force, and never under a serving student."""
+
+from typing import Any
+
+import duckdb
+import pytest
+
+from tutelage.proxy.pattern_editor import PatternEditor
+from tutelage.traffic import pattern_plans
+from tutelage.traffic.errors import BadInput
+from tutelage.traffic.pattern_edits import Merge, Rename, Undo
+from tutelage.traffic.patterns import Registry
+
+
+def test_the_store_decides_not_the_published_file(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    name = world.plane.keeper.registry.entries()[0].name
+    world.plane.keeper.edit_patterns(lambda _: Rename(name, "front"), "ann")
+    assert Registry.load(world.data.patterns).entries()[0].name == "front"
+    # As after a crash between the commit and the publication.
+    Registry(world.plane.keeper.registry.found()).publish(world.data.patterns)
+    world.reopen()
+    world.plane.catch_up()
+    assert Registry.load(world.data.patterns).entries()[0].name == "front"
+    (event,) = world.plane.keeper.editor.history
+    assert (event.seq, event.actor, event.at, event.change) == (1, "ann", world.now, Rename(name, "front"))
+
+
+def test_what_was_not_committed_is_not_in_force(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    keeper = world.plane.keeper
+    editor = PatternEditor(world.plane.store, keeper.registry, keeper.board, lambda: 1.0)
+    world.plane.store.execute("INSERT INTO pattern_edits VALUES (1, 0.0, '{}', '')")
+    before = keeper.registry.entries()
+    with pytest.raises(duckdb.ConstraintException):
+        editor.carry_out(lambda _: Rename(before[0].name, "front"), "ann")
+    assert (keeper.registry.entries(), editor.history) == (before, ())
+    with pytest.raises(ValueError, match="nothing was"):
+        editor.carry_out(lambda _: Undo(7), "ann")
+
+
+def test_an_undo_under_a_serving_student_needs_force_too(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    keeper = world.plane.keeper
+    (entry,) = keeper.registry.entries()
+    merged = Merge((entry.agent_id, "a_gone"), "a_merged", entry.name, 2)
+    keeper.edit_patterns(lambda _: merged, "ann")
+    made = keeper.registry.entries()[-1]
+    assert made.agent_id == "a_merged"
+    from tutelage.traffic.students import Manifest, PromptSpec, StudentRegister
+
+    (world.data.root / "draft").mkdir()
+    manifest = Manifest(
+        version=world.version,
+        name="parcels",
+        status="candidate",
+        created_at=world.now,
+        agent_id=made.agent_id,
+        pattern_ids=[made.pattern_id],
+        base="tiny",
+        base_digest="0",
+        prompt=PromptSpec(),
+        snapshot_at=world.now,
+        data_digest="0",
+    )
+    StudentRegister(world.data).publish(world.data.root / "draft", manifest)
+    world.idle()
+    keeper.operate(made.pattern_id, "promote", "ann", "a trial")
+    assert keeper.board.state(made.pattern_id).state == "canary"
+    with pytest.raises(BadInput, match=r"A student serves .*--force"):
+        keeper.edit_patterns(pattern_plans.undo, "ann")
+    assert len(keeper.editor.history) == 1
+    keeper.edit_patterns(pattern_plans.undo, "ann", force=True)
+    assert keeper.board.state(made.pattern_id).state == "quarantined"
+    assert keeper.registry.entries() == [entry]

@@ -1,0 +1,72 @@
+"""The edits of patterns in the store: events appended in order, never changed; and the table `patterns` kept to them.
+
+The events are the truth. `patterns.json` (for the data plane) and the rows of the table `patterns` (for every listing)
+are written from them again whenever they may differ.
+"""
+
+import msgspec
+import pyarrow as pa
+
+from .pattern_edits import Change, Event, in_force
+from .patterns import Registry
+from .rows import patterns_table
+from .store import Store
+
+
+class PatternLog:
+    """Appends to and reads the events. Only the keeper appends, under its lock."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._events = _read(store)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The whole history, oldest first."""
+        return self._events
+
+    @property
+    def in_force(self) -> tuple[Event, ...]:
+        """The edits that have not been undone, oldest first."""
+        return in_force(self._events)
+
+    def append(self, change: Change, at: float, actor: str) -> Event:
+        """Commit one event. Raises duckdb.Error or ValueError, and then it is neither in the store nor here."""
+        seq = self._events[-1].seq + 1 if self._events else 1
+        event = Event(seq=seq, at=at, actor=actor, change=change)
+        events = (*self._events, event)
+        in_force(events)
+        self._store.execute(
+            'INSERT INTO pattern_edits (seq, "at", detail, actor) VALUES (?, ?, ?, ?)',
+            [seq, at, msgspec.json.encode(change).decode(), actor],
+        )
+        self._events = events
+        return event
+
+
+def _read(store: Store) -> tuple[Event, ...]:
+    rows = store.rows('SELECT seq, pattern_edits."at", detail, actor FROM pattern_edits ORDER BY seq')
+    return tuple(
+        Event(seq=seq, at=at, actor=actor, change=msgspec.json.decode(detail, type=Change))
+        for seq, at, detail, actor in rows
+    )
+
+
+_WRITE_MADE = "INSERT OR REPLACE INTO patterns BY NAME SELECT * FROM batch"
+_WRITE_NAMES = """
+UPDATE patterns SET name = batch.name FROM batch
+WHERE patterns.pattern_id = batch.pattern_id AND patterns.name IS DISTINCT FROM batch.name
+"""
+
+
+def write_patterns(store: Store, registry: Registry) -> None:
+    """Bring the table `patterns` to what the edits in force say: present names, and rows for what edits made.
+
+    Rows of patterns whose edit was undone stay: calls in the store may have their id.
+    """
+    entries = registry.entries()
+    if made := [entry for entry in entries if entry.made_of]:
+        store.bulk(_WRITE_MADE, patterns_table(made))
+    if entries:
+        names = pa.table({name: [getattr(entry, name) for entry in entries] for name in ("pattern_id", "name")})
+        store.bulk(_WRITE_NAMES, names)

@@ -1,0 +1,191 @@
+"""Has finished runs judged by the users' functions, and keeps what they said.
+
+A verdict is a value of the metric `success` about the run, with the source `verifier:NAME`. A function judges a run
+again only when the run or the function's version has changed. Works in a thread of its own, a run at a time; nothing
+that a function does can keep the store or the agents waiting, and every failure is counted and shown.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .canonical import loads
+from .errors import UnknownName
+from .feedback import VERIFIER
+from .feedback_rows import save
+from .queries import show_trajectory
+from .store import Store
+from .verifiers import Call, Ended, Loaded, Trajectory, Verdict, Verifiers
+
+METRIC = "success"
+BATCH = 50
+"""Runs that one function is shown before the others have their turn."""
+PAUSE_S = 2.0
+"""Between two looks for runs when there were none."""
+RELOAD_S = 60.0
+"""Functions that could not be imported are tried again after this."""
+
+logger = logging.getLogger(__name__)
+
+_WAITING = """
+SELECT t.trajectory_id, t.calls, t.last_at FROM trajectories t
+LEFT JOIN verifications v ON v.trajectory_id = t.trajectory_id AND v.verifier = ?
+WHERE (t.finished OR t.last_at < ?)
+    AND (v.verifier IS NULL OR v.version <> ? OR v.calls <> t.calls OR v.last_at <> t.last_at)
+ORDER BY t.last_at DESC, t.trajectory_id LIMIT ?
+"""
+_COUNTS = """
+SELECT v.verifier, count(*), count_if(f.flag OR f.number IS NOT NULL), count_if(v.error <> ''),
+    arg_max(v.error, v."at") FILTER (v.error <> ''), max(v."at"), count_if(f.flag = FALSE)
+FROM verifications v LEFT JOIN feedback f ON f.feedback_id = ? || v.verifier || '/' || v.trajectory_id GROUP BY ALL
+"""
+
+
+@dataclass(frozen=True)
+class VerifierReport:
+    """What one function has done."""
+
+    verifier: str
+    version: str
+    runs: int = 0
+    """Runs that it has judged, each counted once."""
+    passed: int = 0
+    """Of these, runs that got True or a number."""
+    failed: int = 0
+    """Runs that got False."""
+    errors: int = 0
+    """Runs on which it raised, was late, or returned something else."""
+    last_error: str = ""
+    last_at: float = 0.0
+    """When it last judged a run, Unix seconds; 0: never."""
+    problem: str = ""
+    """Why it cannot be used at all; empty when it can."""
+
+
+def run_of(store: Store, trajectory_id: str) -> Trajectory:
+    """A run as verifiers see it. Raises UnknownName."""
+    detail = show_trajectory(store, trajectory_id)
+    sql = """
+        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.trajectory_id = ?
+        ORDER BY c.started_at DESC LIMIT 1
+    """
+    tools = store.value(sql, [trajectory_id])
+    calls = [
+        Call(
+            call.call_id, call.started_at, call.model or "", call.route or "", call.status or 0,
+            call.finish_reason or "", call.latency_ms or 0.0,
+        )
+        for call in detail.calls
+    ]  # fmt: skip
+    return Trajectory(trajectory_id, detail.messages, loads(tools) if tools else [], calls)
+
+
+@dataclass
+class Verifying:
+    """The functions at work on one store. `run` belongs to one thread; `report` and `close` may come from others."""
+
+    store: Store
+    verifiers: Verifiers
+    idle_s: float
+    """A run that has not finished is shown after so many seconds without a call."""
+    clock: Callable[[], float] = time.time
+    _loaded: Sequence[Loaded] = ()
+    _loaded_at: float = field(default=-1e9)
+
+    def run(self, stop: threading.Event) -> None:
+        """Rounds until `stop`. A failed round is logged, and the next one tries again."""
+        while self.verifiers.names and not stop.is_set():
+            try:
+                busy = self.round(stop)
+            except Exception:
+                if stop.is_set():
+                    return
+                logger.exception("A round of the verifiers failed and will be tried again")
+                busy = False
+            if not busy:
+                stop.wait(PAUSE_S)
+
+    def round(self, stop: threading.Event | None = None) -> int:
+        """Show each function the newest runs that wait for it; returns how many verdicts were asked for."""
+        self._load()
+        asked = 0
+        for one in [one for one in self._loaded if not one.error]:
+            waiting = self.store.rows(_WAITING, [one.name, self.clock() - self.idle_s, one.version, BATCH])
+            for trajectory_id, calls, last_at in waiting:
+                if stop is not None and stop.is_set():
+                    return asked
+                try:
+                    run = run_of(self.store, trajectory_id)
+                except UnknownName:  # deleted meanwhile
+                    continue
+                self._keep(one, trajectory_id, calls, last_at, self.verifiers.ask(one.name, run))
+                asked += 1
+        return asked
+
+    def report(self) -> list[VerifierReport]:
+        """One row a function: those of the settings in their order, then others that have judged runs."""
+        counts = {row[0]: row[1:] for row in self.store.rows(_COUNTS, [VERIFIER])}
+        loaded = {one.name: one for one in self._loaded}
+        names = [*dict.fromkeys((*self.verifiers.names, *sorted(counts)))]
+        return [self._row(name, loaded.get(name, Loaded(name)), counts.get(name)) for name in names]
+
+    def close(self) -> None:
+        """End the functions' process."""
+        self.verifiers.close()
+
+    @staticmethod
+    def _row(name: str, loaded: Loaded, counts: tuple[Any, ...] | None) -> VerifierReport:
+        if counts is None:
+            return VerifierReport(name, loaded.version, problem=loaded.error)
+        runs, passed, errors, last_error, last_at, failed = counts
+        return VerifierReport(
+            name, loaded.version, runs, passed, failed, errors, last_error or "", last_at, loaded.error
+        )
+
+    def _load(self) -> None:
+        broken = any(one.error for one in self._loaded)
+        if self._loaded and not (broken and self.clock() - self._loaded_at > RELOAD_S):
+            return
+        if self._loaded:
+            self.verifiers.restart()
+        self._loaded_at = self.clock()
+        try:
+            self._loaded = self.verifiers.load()
+        except Ended as ended:
+            self._loaded = [Loaded(name, error=f"It cannot be imported: {ended}") for name in self.verifiers.names]
+        for one in self._loaded:
+            if one.error:
+                logger.warning("The verifier %s cannot be used: %s", one.name, one.error)
+
+    def _keep(self, one: Loaded, trajectory_id: str, calls: int, last_at: float, verdict: Verdict) -> None:
+        now, feedback_id = self.clock(), f"{VERIFIER}{one.name}/{trajectory_id}"
+        seen = [trajectory_id, one.name, one.version, calls, last_at, now, verdict.error]
+        with self.store.transaction():
+            self.store.execute("INSERT OR REPLACE INTO verifications VALUES (?, ?, ?, ?, ?, ?, ?)", seen)
+            if verdict.value is None:
+                sql = "UPDATE feedback SET flag = NULL, number = NULL, judged = FALSE WHERE feedback_id = ?"
+                self.store.execute(sql, [feedback_id])
+            else:
+                save(self.store, [_value(feedback_id, one, trajectory_id, verdict.value, now)], replace=True)
+
+
+def _value(feedback_id: str, one: Loaded, trajectory_id: str, value: bool | float, now: float) -> dict[str, Any]:
+    is_flag = isinstance(value, bool)
+    return {
+        "feedback_id": feedback_id,
+        "at": now,
+        "caller": "",
+        "kind": "trajectory",
+        "target": trajectory_id,
+        "metric": METRIC,
+        "flag": value if is_flag else None,
+        "number": None if is_flag else value,
+        "text": None,
+        "source": VERIFIER + one.name,
+        "comment": "",
+        "trajectory_id": trajectory_id,
+        "judged": False,
+    }
