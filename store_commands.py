@@ -100,5 +100,6 @@ def _work(data: Path | None, order: dict[str, Any]) -> Any:
 def _error(kind: str, message: str) -> TutelageError:
     """The job's error as the class it was there."""
     found = getattr(errors, kind, None)
-    known = isinstance(found, type) and issubclass(found, TutelageError) and found is not errors.MissingExtra
-    return found(message) if known else TutelageError(f"{message} ({kind}). See the log in the data folder's logs/.")
+    if isinstance(found, type) and issubclass(found, TutelageError) and not issubclass(found, errors.MissingExtra):
+        return found(message)
+    return TutelageError(f"{message} ({kind}). See the log in the data folder's logs/.")

@@ -8,7 +8,6 @@ learnt nothing.
 Agreement here says that a student is worth trying. It does not promote: only the gate does, on live traffic.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from ..traffic.actions import action_of
 from ..traffic.canonical import canonical
 from ..traffic.compare import compare
 from ..traffic.errors import BadInput
+from ..traffic.shares import share_of
 from .curate import CallRef, Message, Trajectory
 
 
@@ -201,14 +201,14 @@ def _score(pattern_id: str, marked: Sequence[_Marked]) -> PatternScore:
     for item in marked:
         by_session.setdefault(item.question.trajectory.trajectory_id, []).append(item.loss)
     agreed = sum(1 - _mean(losses) for losses in by_session.values())
-    low, high = wilson(agreed, len(by_session))
+    interval = share_of(agreed, len(by_session))
     return PatternScore(
         pattern_id=pattern_id,
         calls=len(marked),
         sessions=len(by_session),
         agreement=1 - _mean([item.loss for item in marked]),
-        low=low,
-        high=high,
+        low=interval.low,
+        high=interval.high,
         floor=1 - _mean([item.floor_loss for item in marked]),
         reasons=dict(Counter(item.reason for item in marked if item.loss > 0)),
     )
@@ -216,13 +216,3 @@ def _score(pattern_id: str, marked: Sequence[_Marked]) -> PatternScore:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 1.0
-
-
-def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval (E. B. Wilson, 1927) of a share; (0, 1) without data."""
-    if n == 0:
-        return 0.0, 1.0
-    share = min(1.0, max(0.0, successes / n))
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)

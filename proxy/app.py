@@ -118,7 +118,11 @@ class DataPlane:
         call.request = raw if plain is None else plain
         if plain is None:
             call.reason = "cannot:content_encoding"
-            await self.relay.teacher(call, raw, None)
+            forbidden = call.admission.refuse_model("")
+            if forbidden is not None:
+                call.refuse(forbidden)
+            else:
+                await self.relay.teacher(call, raw, None)
             return
         if plain is not raw:
             call.headers = [pair for pair in call.headers if pair[0] != "content-encoding"]

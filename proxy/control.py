@@ -28,6 +28,7 @@ from .admin_feedback import add_feedback
 from .control_lock import ControlLock
 from .housekeeping import Housekeeping
 from .keeper import Keeper
+from .key_store import KeyBook
 from .options import ControlOptions, from_environment
 from .overview import Overview
 from .shadow import AUDIT, SHADOW, Asked, Endpoint, Runner
@@ -67,7 +68,6 @@ class ControlPlane:
             raise
         try:
             keeper = Keeper(data, store, options.routing, options.outcomes, clock=clock)
-            keeper.housework = Housekeeping(store, options.store, clock).step
         except BaseException:
             store.close()
             lock.release()
@@ -117,8 +117,13 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
     options, stop = plane.options, threading.Event()
     async with httpx.AsyncClient(timeout=options.shadow_timeout_s, trust_env=False) as client:
         plane.add_runners(client)
+        # Here and not in `open`: a command that opens the store must not remove anything unasked.
+        plane.keeper.housework = Housekeeping(plane.store, options.store, plane.clock).step
         keeper = threading.Thread(target=plane.keeper.run, args=(stop, options.tick_s), name="keeper")
         keeper.start()
+        book = KeyBook(plane.store, plane.data, options.prices, plane.clock)
+        keys = threading.Thread(target=book.run, args=(stop,), name="keys")
+        keys.start()
         verifying = threading.Thread(target=plane.verifying.run, args=(stop,), name="verifying")
         verifying.start()
         runners = [asyncio.create_task(runner.run()) for runner in plane.runners]
@@ -132,6 +137,7 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
             plane.verifying.close()
             await asyncio.to_thread(verifying.join)
             await asyncio.to_thread(keeper.join)
+            await asyncio.to_thread(keys.join)
             await asyncio.to_thread(plane.catch_up)
 
 

@@ -5,6 +5,7 @@ Everything passes except what belongs to one connection only, what the proxy its
 """
 
 from .http_messages import Headers
+from .key_text import PREFIX
 
 OWN = "x-tutelage-"
 HOP_BY_HOP = frozenset(
@@ -34,6 +35,8 @@ def to_teacher(headers: Headers, key: str = "") -> Headers:
     """What the teacher gets of the agent's headers. A `key` takes the place of the agent's own."""
     dropped = (_NOT_SENT_WITH_KEY if key else _NOT_SENT) | _nominated(headers)
     kept = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN)]
+    # A key of this proxy is for nobody else, not even where it came beside another one.
+    kept = [pair for pair in kept if pair[0] not in KEYS or PREFIX not in pair[1]]
     return [*kept, ("authorization", f"Bearer {key}")] if key else kept
 
 

@@ -86,7 +86,7 @@ SELECT strftime(make_timestamp((started_at * 1000000)::BIGINT), '%Y-%m-%d') AS d
        coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
        coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
        count(*) FILTER (prompt_tokens IS NULL AND status = 200 AND route <> 'none') AS unmetered
-FROM calls WHERE started_at >= ? GROUP BY ALL ORDER BY ALL
+FROM calls WHERE started_at >= ? AND (model <> '' OR endpoint LIKE '%/chat/completions') GROUP BY ALL ORDER BY ALL
 """
 _MEANS = """
 SELECT pattern_id, avg(prompt_tokens) AS prompt, avg(completion_tokens) AS completion,

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -138,13 +138,17 @@ class Price:
     """Dollars per million completion tokens."""
 
 
+_LIMIT = msgspec.Meta(ge=0)
+"""0 is no limit."""
+
+
 @dataclass(frozen=True)
 class PatternStoreOptions:
     """How much of one pattern is kept."""
 
-    keep_days: float = 0.0
+    keep_days: Annotated[float, _LIMIT] = 0.0
     """In place of the general rule: runs of the pattern whose last call is older are removed; 0: none for their age."""
-    max_bytes: int = 0
+    max_bytes: Annotated[int, _LIMIT] = 0
     """Content of the pattern's calls; what they share with others counts too. 0: no limit."""
 
 
@@ -152,9 +156,9 @@ class PatternStoreOptions:
 class StoreOptions:
     """How much of the traffic is kept; the oldest runs are removed first, at most hourly. See [the store](store.md)."""
 
-    keep_days: float = 0.0
+    keep_days: Annotated[float, _LIMIT] = 0.0
     """Runs whose last call is older are removed, in days; 0: none for their age."""
-    max_bytes: int = 0
+    max_bytes: Annotated[int, _LIMIT] = 0
     """Content of the store: texts as they are before compression, several times the size of the file. 0: no limit."""
     per_pattern: dict[str, PatternStoreOptions] = field(default_factory=dict)
     """Rules by pattern id, agent id or name: `[store.per_pattern.NAME]` with `keep_days` and `max_bytes`."""
@@ -188,7 +192,8 @@ class ControlOptions:
     """Longest wait for one shadowed or audited answer, in seconds."""
     routing: RoutingOptions = field(default_factory=RoutingOptions)
     prices: dict[str, Price] = field(default_factory=dict)
-    """Price by model name; a model that is not listed has an unknown price, never zero."""
+    """Price by model name; beats the table that comes with the package. A model in neither has an unknown price, never
+    zero."""
     store: StoreOptions = field(default_factory=StoreOptions)
     """How much of the traffic is kept."""
     outcomes: OutcomeRules | None = None

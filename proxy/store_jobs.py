@@ -6,7 +6,7 @@ Each may be killed at any moment and begun again. Who started one asks how far i
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ class StoreJobs:
         self._keeper.catch_up()
         writer = JournalWriter(self._data.journal)
 
-        def intake(records: list[CallRecord]) -> None:
+        def intake(records: Sequence[CallRecord]) -> None:
             for record in records:
                 while not writer.append(encode(record)):
                     if not writer.flush():

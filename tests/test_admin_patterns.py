@@ -58,7 +58,9 @@ class Desk:
 
     def published(self, prompt: str) -> str:
         """Where the data plane places a call, by the file that it reads."""
-        match = Registry.load(self.world.data.patterns).identify(facts_of({"messages": self.messages(prompt)}))  # pyright: ignore[reportArgumentType]
+        facts = facts_of({"messages": self.messages(prompt)})
+        assert facts
+        match = Registry.load(self.world.data.patterns).identify(facts)
         return match.pattern_id if match else ""
 
     def stored(self) -> str:
@@ -148,18 +150,19 @@ def test_mistakes_are_refused_and_leave_nothing_behind(desk: Desk) -> None:
     first, second = desk.ids
     before = desk.state()
     taken = desk.get(f"/api/patterns/{second}")["name"]
-    for path, body, words in (
+    mistakes: tuple[tuple[str, dict[str, Any], str], ...] = (
         (f"/api/patterns/{first}/merge", {"others": []}, "two agents at least"),
         (f"/api/patterns/{first}/merge", {"others": [first]}, "two agents at least"),
         (f"/api/patterns/{first}/split", {"by": "model", "value": "x"}, "by line, role, tools"),
         (f"/api/patterns/{first}/split", {"by": "role", "value": "tool"}, "do not differ in any role"),
         (f"/api/patterns/{first}/split", {"by": "line", "value": "Sing."}, "do not differ in line 'Sing.'"),
-        (f"/api/patterns/{first}/rename", {"name": taken}, "already" if taken else ""),
+        (f"/api/patterns/{first}/rename", {"name": taken}, "already"),
         (f"/api/patterns/{first}/rename", {"name": "two words"}, "is no name"),
         (f"/api/patterns/{first}/rename", {"name": first}, "is no name"),
         ("/api/pattern-edits/undo", {}, "no edit to undo"),
         (f"/api/patterns/{first}/rename", {"title": "x"}, "does not fit"),
-    ):
+    )
+    for path, body, words in mistakes:
         assert words in desk.refused(path, **body), path
     assert "no agent or pattern" in desk.refused("/api/patterns/p_none/merge", 404, others=[first])
     assert desk.state() == before

@@ -21,6 +21,7 @@ LISTINGS = (
     ("patterns", "list"),
     ("students", "list"),
     ("routes", "list"),
+    ("keys", "list"),
     ("status",),
 )
 

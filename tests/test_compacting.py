@@ -24,7 +24,11 @@ DAY = 86_400.0
 
 def record(make: Make, number: int) -> CallRecord:
     noise = os.urandom(3_000).hex()  # does not compress well
-    return make([{"role": "user", "content": f"{number} {noise}"}], {"role": "assistant", "content": noise}, started_at=number * DAY)
+    return make(
+        [{"role": "user", "content": f"{number} {noise}"}],
+        {"role": "assistant", "content": noise},
+        started_at=number * DAY,
+    )
 
 
 def contents(store: Store) -> dict[str, list[Any]]:
@@ -63,7 +67,7 @@ def test_the_schema_is_that_of_a_new_store(store: Store) -> None:
     before = store.rows(sql)
     compact(store)
     assert store.rows(sql) == before
-    with pytest.raises(Exception, match="[Dd]uplicate key"):
+    with pytest.raises(Exception, match=r"[Dd]uplicate key"):
         store.execute("INSERT INTO calls SELECT * FROM calls LIMIT 1")
 
 

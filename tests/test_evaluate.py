@@ -3,11 +3,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tutelage.distill.curate import CallRef, Message, Trajectory
-from tutelage.distill.evaluate import commonest, evaluate, wilson
+from tutelage.distill.evaluate import commonest, evaluate
 from tutelage.serving.render import InvalidOutput
 from tutelage.serving.student import ContextTooLong
 
@@ -115,15 +113,3 @@ def test_no_questions_prove_nothing():
     scores = evaluate(Fake({}), [], SESSIONS)
     assert not scores.beats_floor
     assert (scores.low, scores.high) == (0.0, 1.0)
-
-
-def test_wilson_against_known_values():
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
-
-
-@given(st.integers(1, 300), st.floats(0, 1))
-def test_wilson_holds_the_share(n: int, share: float):
-    low, high = wilson(share * n, n)
-    assert 0 <= low <= share + 1e-9
-    assert share - 1e-9 <= high <= 1

@@ -33,6 +33,11 @@ def test_a_key_of_the_proxy_takes_the_place_of_the_agents() -> None:
     assert [value for name, value in sent if name in ("authorization", "api-key")] == ["Bearer sk-proxy"]
 
 
+def test_a_key_of_this_proxy_reaches_no_teacher() -> None:
+    both = [("authorization", "Bearer sk-tu-abc"), ("authorization", "Bearer sk-own"), ("x-api-key", "sk-tu-abc")]
+    assert to_teacher(both) == [("authorization", "Bearer sk-own")]
+
+
 def test_the_student_gets_no_secret() -> None:
     assert {name for name, _ in to_student(AGENT)} == {"openai-organization", "traceparent", "x-own"}
 

@@ -14,7 +14,8 @@ BODY = {"id": "c1", "model": "m-1", "created": 7, "choices": [{"message": HELLO,
 
 
 def test_each_answer_of_a_conversation_is_a_call() -> None:
-    row: dict[str, Any] = {"messages": [USER, HELLO, THANKS, BYE], "tools": [{"x": 1}], "id": "k", "created": 100}
+    noted = {"id": "k", "created": 100, "label": 1}
+    row: dict[str, Any] = {"messages": [USER, HELLO, THANKS, BYE], "tools": [{"x": 1}], **noted}
     assert looks_like(row)
     first, second = [call for call in read(row) if isinstance(call, Exchange)]
     assert first.request == {"tools": [{"x": 1}], "messages": [USER]}

@@ -43,7 +43,12 @@ def test_a_generation() -> None:
 
 
 def test_the_spelling_of_the_download() -> None:
-    names = {"traceId": "trace_id", "startTime": "start_time", "endTime": "end_time", "modelParameters": "model_parameters"}
+    names = {
+        "traceId": "trace_id",
+        "startTime": "start_time",
+        "endTime": "end_time",
+        "modelParameters": "model_parameters",
+    }
     row = {names.get(name, name): value for name, value in ROW.items()}
     row |= {"input": json.dumps(ROW["input"]), "output": json.dumps(HELLO), "model_parameters": '{"temperature": 0.5}'}
     assert looks_like(row)

@@ -50,7 +50,13 @@ def test_a_payload() -> None:
 
 @pytest.mark.parametrize(("code", "status"), [("429", 429), ("x", 500), (None, 500), ("99", 500)])
 def test_a_failure(code: Any, status: int) -> None:
-    row = {**ROW, "status": "failure", "response": None, "error_str": "slow down", "error_information": {"error_code": code}}
+    row = {
+        **ROW,
+        "status": "failure",
+        "response": None,
+        "error_str": "slow down",
+        "error_information": {"error_code": code},
+    }
     [call] = read(row)
     assert isinstance(call, Exchange)
     assert (call.answer, call.status, call.error) == (None, status, "slow down")

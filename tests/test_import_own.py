@@ -20,9 +20,10 @@ USER, HELLO = {"role": "user", "content": "hi"}, {"role": "assistant", "content"
 THANKS = {"role": "user", "content": "thanks"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 SAME = (
-    "call_id, started_at, endpoint, caller, route, reason, fallback, student, model, trajectory_id, turn, session, hint, "
-    "request_tail, response_id, toolset_id, params, status, cancelled, error, finish_reason, prompt_tokens, "
-    "completion_tokens, cached_tokens, retry, retry_of, retried, confidence, request_id, teacher, request_raw, response_raw"
+    "call_id, started_at, endpoint, caller, route, reason, fallback, student, model, trajectory_id, turn, session, "
+    "hint, request_tail, response_id, toolset_id, params, status, cancelled, error, finish_reason, prompt_tokens, "
+    "completion_tokens, cached_tokens, retry, retry_of, retried, confidence, request_id, teacher, "
+    "request_raw, response_raw"
 )
 
 

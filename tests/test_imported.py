@@ -94,7 +94,7 @@ def test_counts_and_texts() -> None:
     assert usage_of(3, 4.0) == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
     assert usage_of(None, -1) == {}
     assert unpacked("{odd") == "{odd"
-    assert unpacked(' [1]') == [1]
+    assert unpacked(" [1]") == [1]
 
 
 def test_records() -> None:

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tutelage.traffic.conversations import request_of
 from tutelage.traffic.errors import BadInput
-from tutelage.traffic.importing import FORMS, ImportReport, import_calls
+from tutelage.traffic.importing import FORMS, ImportReport, Skipped, import_calls
 from tutelage.traffic.ingest import Ingest
 from tutelage.traffic.records import CallRecord, encode
 from tutelage.traffic.store import Store
@@ -24,7 +24,14 @@ CHOICES = [{"index": 0, "message": HELLO, "finish_reason": "stop"}]
 ROWS: dict[str, dict[str, Any]] = {
     "chat": {"messages": [USER, HELLO]},
     "openai": {"object": "chat.completion", "id": "c1", "created": 1_000, "choices": CHOICES, "messages": [USER]},
-    "langfuse": {"id": "o1", "traceId": "t", "type": "GENERATION", "startTime": 1_000, "input": [USER], "output": HELLO},
+    "langfuse": {
+        "id": "o1",
+        "traceId": "t",
+        "type": "GENERATION",
+        "startTime": 1_000,
+        "input": [USER],
+        "output": HELLO,
+    },
     "litellm": {
         "id": "l1",
         "call_type": "completion",
@@ -118,17 +125,28 @@ def test_ways_to_write_a_file(world: World, content: Any) -> None:
 
 
 def test_odd_rows_are_skipped_with_their_reason(world: World) -> None:
-    rows = [ROWS["chat"], 5, None, [], {"messages": []}, {"messages": [7]}, {"messages": {"a": 1}}, {"messages": [USER]}]
+    rows = [
+        ROWS["chat"],
+        5,
+        None,
+        [],
+        {"messages": []},
+        {"messages": [7]},
+        {"messages": {"a": 1}},
+        {"messages": [USER]},
+    ]
     content = "\n".join(json.dumps(row) for row in rows) + "\n{broken\n" + json.dumps({"messages": [USER, BYE]})
     report = world.take(content)
     assert (report.rows, report.new) == (10, 2)
     assert sum(report.skipped.values()) == 8
     assert report.skipped["the line is no JSON"] == 1
-    assert report.examples[0] == (2, "the row is no JSON object")
+    assert report.examples[0] == Skipped(2, "the row is no JSON object")
 
 
 def test_a_packed_file_that_was_cut_off_gives_what_it_has(world: World) -> None:
-    rows = "\n".join(json.dumps({"messages": [{"role": "user", "content": f"{n:x}" * 50}, HELLO]}) for n in range(3_000))
+    rows = "\n".join(
+        json.dumps({"messages": [{"role": "user", "content": f"{n:x}" * 50}, HELLO]}) for n in range(3_000)
+    )
     packed = gzip.compress(rows.encode())
     report = world.take(packed[: len(packed) // 2])
     assert 0 < report.new < 3_000

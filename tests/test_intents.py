@@ -52,7 +52,11 @@ def test_the_opening_is_the_first_user_message_of_each_session(
         records.append(make_call(asked, {"role": "assistant", "content": word}, started_at=10.0 * number, **fields))
         records.append(make_call(later, said, started_at=10.0 * number + 1, **fields))
     records.append(make_call(start[:1], said, started_at=90.0, pattern="p_1", trajectory="no user"))
-    records.append(make_call(asked, said, started_at=91.0, pattern="p_2", trajectory="another pattern"))
+    records.append(
+        make_call(
+            [{"role": "user", "content": "?"}], said, started_at=91.0, pattern="p_2", trajectory="another pattern"
+        )
+    )
     with Store(tmp_path / "store.duckdb") as store:
         Ingest(store).apply([encode(record) for record in records], {})
         assert openings_of(store, "p_1") == [Opening("x:book", "book"), Opening("x:cancel", "cancel")]

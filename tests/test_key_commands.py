@@ -1,14 +1,13 @@
-"""`tutelage keys` as a command, without a control plane."""
+"""`tutelage keys` without a control plane."""
 
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tutelage.key_commands import expiry, keys
 from tutelage.proxy.key_rates import KeyRates
@@ -20,22 +19,22 @@ from tutelage.traffic.layout import DataDir
 NOW = 1_800_000_000.0
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tutelage", "keys", *arguments]
-    environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "200"}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=120)
+def run(*arguments: str, cwd: Path) -> Result:
+    """One command in this process, with the data folder that it would find in `cwd`."""
+    data = ("--data", str(cwd / "tutelage-data"))
+    return CliRunner().invoke(keys, [*arguments, *data], env={"NO_COLOR": "1", "COLUMNS": "200"})
 
 
 def listed(cwd: Path) -> list[dict[str, object]]:
     done = run("list", "--json", cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 
 def test_a_key_from_making_to_revoking(tmp_path: Path) -> None:
     limits = ("--rate", "60", "--budget-usd", "5", "--budget-tokens", "1000000", "--period", "day")
     made = run("create", "team/ci", *limits, "--expires", "30d", "--models", "gpt-*", "--models", "tiny", cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
+    assert made.exit_code == 0, made.output
     key = made.stdout.strip()
     assert form_fault(key) == "", "the key alone is on stdout"
     assert "only its hash is stored" in made.stderr
@@ -48,7 +47,7 @@ def test_a_key_from_making_to_revoking(tmp_path: Path) -> None:
         assert words in table
 
     changed = run("update", "team/ci", "--rate", "0", "--models", "*", "--expires", "never", "--json", cwd=tmp_path)
-    assert changed.returncode == 0, changed.stderr
+    assert changed.exit_code == 0, changed.output
     row = json.loads(changed.stdout)
     assert (row["rate"], row["models"], row["expires_at"], row["budget_usd"]) == (0.0, [], 0.0, 5.0)
     data = DataDir(tmp_path / "tutelage-data")
@@ -69,8 +68,9 @@ def test_create_as_json_has_the_key_once(tmp_path: Path) -> None:
     assert "key" not in listed(tmp_path)[0]
 
 
-def test_mistakes_are_one_line(tmp_path: Path) -> None:
-    done = run("revoke", "nobody", cwd=tmp_path)
+def test_the_program_has_the_commands_and_says_mistakes_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tutelage", "keys", "revoke", "nobody"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stderr.startswith("error:")
     assert "tutelage keys list" in done.stderr
@@ -89,11 +89,10 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused_and_nothing_is_made(
     tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
-    runner, here = CliRunner(), ("--data", str(tmp_path / "data"))
-    refused = runner.invoke(keys, [*arguments, *here])
+    refused = run(*arguments, cwd=tmp_path)
     assert isinstance(refused.exception, BadInput)
     assert words in str(refused.exception)
-    assert "Nothing yet" in runner.invoke(keys, ["list", *here]).stdout
+    assert "Nothing yet" in run("list", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize(

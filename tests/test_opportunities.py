@@ -114,6 +114,12 @@ def test_an_unknown_price_is_unknown_and_tokens_decide_then(books: Any) -> None:
     assert unknown["cheap"].dollars is unknown["cheap"].dollars_saved is None
 
 
+def test_without_tokens_calls_decide(books: Any) -> None:
+    for number in range(20):
+        books.play("seldom" if number % 4 == 0 else "often", f"{number}", tool("open"), usage=(0, 0))
+    assert list(books.found()) == ["often", "seldom"]
+
+
 def test_calls_of_students_and_old_calls_are_no_opportunity(books: Any) -> None:
     for number in range(4):
         books.play("s", f"{number}", tool("open"), route="student", student="a@b")

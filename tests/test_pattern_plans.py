@@ -58,7 +58,7 @@ def test_a_merge_takes_the_firsts_name_and_the_next_version() -> None:
     assert agents_left(registry_of(), plan) == ("a_2", "a_3")
     with pytest.raises(BadInput, match="two agents at least"):
         merge(registry_of(), ["p_1user", "p_1tool"])
-    with pytest.raises(BadInput, match="Several agents are called 'desk'.*a_1, a_2"):
+    with pytest.raises(BadInput, match=r"Several agents are called 'desk'.*a_1, a_2"):
         merge(registry_of(), ["shop", "desk"])
     with pytest.raises(UnknownName, match="no agent or pattern 'x'"):
         merge(registry_of(), ["shop", "x"])

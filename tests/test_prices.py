@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tutelage.proxy.ledger import price_of
+from tutelage.proxy.options import Price
 from tutelage.traffic.prices import ModelPrice, known_price, price_table, undated
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +38,13 @@ def test_the_table_says_where_it_is_from_and_holds_no_free_model() -> None:
     assert len(table.date) == 10
     assert all(price.input > 0 < price.output for prices in table.models.values() for price in prices.values())
     assert (ROOT / "traffic" / "model_prices.json").stat().st_size < 150_000
+
+
+def test_the_settings_beat_the_table() -> None:
+    own = {"gpt-4o": Price(9.0, 9.0)}
+    assert price_of("gpt-4o-2024-08-06", own) == Price(9.0, 9.0)
+    assert price_of("gpt-4o-2024-08-06", {}) == Price(2.5, 10.0)
+    assert price_of("teacher-1-big", own) is None
 
 
 def test_dates_at_the_end() -> None:

@@ -40,7 +40,7 @@ class Proxy:
         self.asked: list[tuple[str, int]] = []
         self.at_once = self.most = 0
 
-    async def send(self, method: str, url: str, headers: Headers, body: Body) -> Answer:
+    async def send(self, method: str, url: str, headers: Headers, body: Body, *, whole: bool = False) -> Answer:
         assert isinstance(body, bytes)
         request = json.loads(body)
         name, length = request["messages"][0]["content"], len(request["messages"])

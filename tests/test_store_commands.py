@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import duckdb
+import pytest
 from test_cli import run
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
 
 
+@pytest.mark.slow
 def test_the_life_of_a_store(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text(json.dumps({**CHAT, "created": 1_000}) + "\n5\n")
     taken = run("store", "import", "log.jsonl", "--json", cwd=tmp_path)
@@ -20,14 +22,13 @@ def test_the_life_of_a_store(tmp_path: Path) -> None:
     assert run("store", "export", "--parquet", "out", cwd=tmp_path).returncode == 0
     assert (tmp_path / "out" / "manifest.json").is_file()
     (tmp_path / "tutelage.toml").write_text("[store]\nkeep_days = 1.0\n[store.per_pattern.other]\nkeep_days = 9.0\n")
-    would = run("store", "prune", "--dry-run", "--json", cwd=tmp_path)
-    # With the settings in force the command's own review has removed the old call before it was asked.
-    assert json.loads(would.stdout)["calls"] == 0
+    assert json.loads(run("store", "prune", "--dry-run", "--json", cwd=tmp_path).stdout)["calls"] == 1
+    assert json.loads(run("store", "stats", "--json", cwd=tmp_path).stdout)["calls"] == 1
+    assert json.loads(run("store", "prune", "--yes", "--json", cwd=tmp_path).stdout)["calls"] == 1
     assert json.loads(run("store", "stats", "--json", cwd=tmp_path).stdout)["calls"] == 0
     assert json.loads(run("store", "compact", "--json", cwd=tmp_path).stdout)["bytes_after"] > 0
     back = run("store", "import", "out", "--json", cwd=tmp_path)
     assert json.loads(back.stdout)["new"] == 1
-    assert run("store", "prune", "--yes", "--json", cwd=tmp_path).returncode == 0
 
 
 def test_a_damaged_store_is_told_with_its_row_and_the_exit_code(tmp_path: Path) -> None:
@@ -53,4 +54,8 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert words in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
+    (tmp_path / "tutelage.toml").write_text("[store]\nkeep_days = -1.0\n")
+    done = run("store", "verify", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "keep_days" in " ".join(done.stderr.split())
     assert run("store", "prune", cwd=tmp_path).returncode == 1

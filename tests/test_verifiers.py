@@ -128,3 +128,17 @@ def test_the_process_ends_with_its_standard_input_even_while_a_function_hangs(mo
         )
         process.stdin.close()
         assert process.wait(30) == 0
+
+
+def test_the_example_of_the_documentation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "feedback.md").read_text()
+    (tmp_path / "my_checks.py").write_text(page.split("```python\n")[1].split("```")[0])
+    monkeypatch.chdir(tmp_path)
+    functions = Verifiers(["my_checks:order_was_booked"], limit_s=60.0)
+    booked = replace(RUN, messages=[{"role": "tool", "tool_call_id": "c", "content": "order booked: 17"}])
+    try:
+        assert functions.load() == [Loaded("my_checks:order_was_booked", "1")]
+        assert functions.ask("my_checks:order_was_booked", booked) == Verdict(True)
+        assert functions.ask("my_checks:order_was_booked", RUN) == Verdict(False)
+    finally:
+        functions.close()

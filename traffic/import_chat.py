@@ -10,7 +10,9 @@ from .answers import as_object
 from .imported import Exchange, Message, Reading, Skip, answer_of, moment, request_of, text, tidy, unpacked
 
 _TIMES = ("started_at", "created_at", "created", "timestamp", "time")
-_NOT_ASKED = ("messages", "id", "response", "completion", "weight", "metadata", *_TIMES)
+_ASKED = ("model", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format")
+_ASKED += ("temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "reasoning_effort")
+"""Members of a line that belong to the request; others are whatever people noted beside it."""
 
 
 def looks_like(row: Message) -> bool:
@@ -24,7 +26,7 @@ def read(row: Message) -> Reading:
     if "request" in row:
         yield _pair(as_object(unpacked(row["request"])), row.get("response"), at, key)
         return
-    request = request_of(row.get("messages"), **{n: v for n, v in row.items() if n not in _NOT_ASKED})
+    request = request_of(row.get("messages"), **{name: row[name] for name in _ASKED if name in row})
     if row.get("response"):
         yield _pair(request, row["response"], at, key)
         return

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from . import import_chat, import_langfuse, import_litellm, import_openai, import_own
 from .canonical import canonical, loads
@@ -40,7 +40,8 @@ class Intake(Protocol):
     def __call__(self, records: Sequence[CallRecord], /) -> object: ...
 
 
-class Skipped(NamedTuple):
+@dataclass(frozen=True)
+class Skipped:
     """One row that was not imported."""
 
     row: int
@@ -190,10 +191,11 @@ class _Rows:
     def __init__(self, path: Path, progress: Progress) -> None:
         try:
             self._size = path.stat().st_size
-            self._file = path.open("rb")
+            with path.open("rb"):
+                pass
         except OSError as error:
             raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-        self._progress = progress
+        self._path, self._progress = path, progress
         self._ahead: list[Any] = []
         self._rows = self._read()
 
@@ -210,7 +212,7 @@ class _Rows:
         yield from self._rows
 
     def _read(self) -> Iterator[Any]:
-        with self._file as file:
+        with self._path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             content = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file

@@ -5,7 +5,8 @@ its sessions from all of them instead of from the loudest. Nothing is routed by 
 
 This is the part without a model: the texts, the names, the ids, the file. `distill.intents` does the grouping.
 Invariants: an id is given once, and a group that persists keeps its id from run to run. The file holds ids of sessions
-and words that several different texts share, never a text: what is deleted from the store is not kept here.
+and single words that at least two different texts, or three sessions with one text, share; never a text: what is
+deleted from the store is not kept here.
 """
 
 import math

@@ -12,6 +12,7 @@ DATA/
   students/NAME@DIGEST/   immutable student versions; `manifest.json` is written last
   exports/            snapshots of trajectories that `distill` reads
   runs/               one folder per distillation run: log, progress, report
+  intents/            what the sessions of each pattern are about, one file a pattern
   logs/               output of the supervised processes
   control.lock        held by the process that owns the store
   serve.json          what `tutelage serve` runs and where, while it runs

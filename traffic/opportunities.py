@@ -75,7 +75,8 @@ def opportunities(
 ) -> list[Opportunity]:
     """All patterns of `entries` that the teacher answered since a moment (Unix seconds), the most worthwhile first.
 
-    By dollars where all prices are known; otherwise by tokens, for an unknown price is not a low one.
+    By dollars where all prices are known; otherwise by tokens, for an unknown price is not a low one. Where that is
+    equal, as without any counted tokens, by calls.
     """
     agents: dict[str, list[PatternEntry]] = {}
     for entry in entries:
@@ -89,7 +90,7 @@ def opportunities(
             shares = repetitiveness(store, runs)
             found += [_one(entry, volumes[entry.pattern_id], shares, runs, since, now) for entry in busy]
     priced = all(one.dollars_saved for one in found)
-    return sorted(found, key=lambda one: (-_worth(one, priced), one.pattern_id))
+    return sorted(found, key=lambda one: (-_worth(one, priced), -one.repetitive.low * one.calls, one.pattern_id))
 
 
 def _worth(one: Opportunity, priced: bool) -> float:

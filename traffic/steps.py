@@ -48,8 +48,10 @@ class Run:
 _CALLS = """
 SELECT call_id, trajectory_id, pattern_id, model, route, prompt_tokens, completion_tokens FROM calls
 WHERE trajectory_id IN (
-    SELECT trajectory_id FROM calls WHERE list_contains($patterns, pattern_id) AND trajectory_id IS NOT NULL
-    AND response_id IS NOT NULL AND retried IS NOT TRUE AND started_at >= $since GROUP BY trajectory_id ORDER BY max(started_at) DESC LIMIT $limit
+    SELECT trajectory_id FROM calls
+    WHERE list_contains($patterns, pattern_id) AND trajectory_id IS NOT NULL AND response_id IS NOT NULL
+        AND retried IS NOT TRUE AND started_at >= $since
+    GROUP BY trajectory_id ORDER BY max(started_at) DESC LIMIT $limit
 ) AND list_contains($patterns, pattern_id) AND response_id IS NOT NULL AND retried IS NOT TRUE
 ORDER BY min(started_at) OVER (PARTITION BY trajectory_id), trajectory_id, started_at, call_id
 """

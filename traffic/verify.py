@@ -10,7 +10,7 @@ Rows that nothing refers to any more (messages of a request that could not be re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from .answers import clean
@@ -28,7 +28,8 @@ _UNREADABLE = (BadInput, ValueError, TypeError, AttributeError, RecursionError)
 Progress = Callable[[int, int], None]
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True)
+class Problem:
     """One thing that is wrong."""
 
     table: str
@@ -133,11 +134,12 @@ def _parents(view: Snapshot, report: VerifyReport) -> set[str]:
     """
     missing = set[str]()
     for name, parent, depth, above in view.rows(sql):
-        if above is None and parent.hex != ROOT:
+        first = parent.hex == ROOT
+        if above is None and not first:
             missing.add(str(name))
             report.add("messages", name, "parent_id", f"there is no message {parent}")
         else:
-            right = 0 if parent.hex == ROOT else above + 1
+            right = 0 if first or above is None else above + 1
             report.add("messages", name, "depth", f"is {depth}, but its place in the conversation is {right}")
     return missing
 
