@@ -26,7 +26,18 @@ SET_ELSEWHERE = {
     | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers"},
     "serving": {"data", "port"},
     "distill": {"data"},
-    "": {"proxy", "control", "routing", "store", "outcomes", "serving", "distill", "prices", "teachers", "model_config"},
+    "": {
+        "proxy",
+        "control",
+        "routing",
+        "store",
+        "outcomes",
+        "serving",
+        "distill",
+        "prices",
+        "teachers",
+        "model_config",
+    },
 }
 HEAD = """# Configuration
 

@@ -28,6 +28,8 @@ LIMIT = ROWS * PLACES
 _WORDS = 3
 """Words of 8 bytes in an entry: two of the hash, one of the time."""
 _ROW_WORDS = PLACES * _WORDS
+_RENEWED_S = 1.0
+_NOTED = 10_000
 _split = struct.Struct("<IQQ").unpack
 
 
@@ -67,6 +69,7 @@ class AcceptedCallers:
         self._file = SharedFile(path, "tutelage callers 1", LIMIT * _WORDS * 8)
         # The same bytes twice: a cast view writes a word in one piece.
         self._hashes, self._times = self._file.memory.cast("Q"), self._file.memory.cast("d")
+        self._noted: dict[str, float] = {}
 
     def accepted(self, caller: str) -> bool:
         """Whether the teacher accepted this caller recently. The empty caller counts like any other."""
@@ -85,8 +88,15 @@ class AcceptedCallers:
     def note(self, caller: str, status: int) -> None:
         """Learn from the status of a teacher's answer: 2xx accepts, 401 and 403 revoke, others say nothing."""
         if 200 <= status < 300:
-            self._accept(_place(caller))
+            now = self.clock()
+            # Once a second is often enough for something that holds for minutes.
+            if not 0.0 <= now - self._noted.get(caller, -_RENEWED_S) < _RENEWED_S:
+                if len(self._noted) >= _NOTED:
+                    self._noted.clear()
+                self._noted[caller] = now
+                self._accept(_place(caller))
         elif status in (401, 403):
+            self._noted.pop(caller, None)
             # All of them: workers that learnt of a caller in the same moment may have written it twice.
             for at in self._found(_place(caller)):
                 self._times[at + 2] = 0.0

@@ -17,6 +17,9 @@ MAX_BYTES = 256 * 1024
 """Longer request bodies are more than a small student's context is worth."""
 _NEUTRAL_CHOICES = (None, "auto", "none", "required")
 _TEXT_PARTS = ("text", "refusal")
+_OUTPUT_FIELDS = ("logprobs", "top_logprobs", "logit_bias", "audio", "prediction", "web_search_options")
+_OTHER_FIELDS = ("functions", "function_call", "previous_response_id")
+_RARE_FIELDS = frozenset(("n", "modalities", "response_format", *_OUTPUT_FIELDS, *_OTHER_FIELDS))
 _OTHER_PARTS = ("image_url", "input_audio", "file", "image", "video_url")
 
 
@@ -81,13 +84,15 @@ def missing_capability(body: dict[str, Any], size: int, max_bytes: int = MAX_BYT
     """What this request asks for that no student here can do; empty when there is nothing."""
     if size > max_bytes:
         return "long_body"
-    return _odd_output(body) or _odd_tools(body) or _odd_input(body)
+    # Most requests have none of the fields that matter here; one look tells.
+    odd = "" if _RARE_FIELDS.isdisjoint(body) else _odd_output(body) or _odd_fields(body)
+    return odd or _odd_tools(body) or _odd_input(body)
 
 
 def _odd_output(body: dict[str, Any]) -> str:
     if body.get("n") not in (None, 1):
         return "n"
-    for field in ("logprobs", "top_logprobs", "logit_bias", "audio", "prediction", "web_search_options"):
+    for field in _OUTPUT_FIELDS:
         if body.get(field):
             return field
     if body.get("modalities") not in (None, [], ["text"]):
@@ -97,13 +102,20 @@ def _odd_output(body: dict[str, Any]) -> str:
     return "" if kind in (None, "text") else "response_format"
 
 
-def _odd_tools(body: dict[str, Any]) -> str:
-    for field in ("functions", "function_call", "previous_response_id"):
+def _odd_fields(body: dict[str, Any]) -> str:
+    for field in _OTHER_FIELDS:
         if body.get(field):
             return field
+    return ""
+
+
+def _odd_tools(body: dict[str, Any]) -> str:
     tools = body.get("tools") or ()
-    if not isinstance(tools, list | tuple) or any(not _is_function(tool) for tool in tools):
+    if not isinstance(tools, list | tuple):
         return "tools"
+    for tool in tools:
+        if not _is_function(tool):
+            return "tools"
     choice = body.get("tool_choice")
     named = isinstance(choice, dict) and choice.get("type") == "function"
     return "" if named or (not isinstance(choice, dict) and choice in _NEUTRAL_CHOICES) else "tool_choice"
@@ -125,7 +137,9 @@ def _odd_input(body: dict[str, Any]) -> str:
         if message.get("audio"):
             return "audio"
         content = message.get("content")
-        for part in content if isinstance(content, list) else ():
+        if not isinstance(content, list):
+            continue
+        for part in content:
             kind = part.get("type") if isinstance(part, dict) else None
             if kind not in _TEXT_PARTS:
                 return kind if kind in _OTHER_PARTS else "content_part"

@@ -34,9 +34,12 @@ _NOT_SENT_WITH_KEY = _NOT_SENT | KEYS
 def to_teacher(headers: Headers, key: str = "") -> Headers:
     """What the teacher gets of the agent's headers. A `key` takes the place of the agent's own."""
     dropped = (_NOT_SENT_WITH_KEY if key else _NOT_SENT) | _nominated(headers)
-    kept = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN)]
     # A key of this proxy is for nobody else, not even where it came beside another one.
-    kept = [pair for pair in kept if pair[0] not in KEYS or PREFIX not in pair[1]]
+    kept = [
+        pair
+        for pair in headers
+        if pair[0] not in dropped and not pair[0].startswith(OWN) and not (PREFIX in pair[1] and pair[0] in KEYS)
+    ]
     return [*kept, ("authorization", f"Bearer {key}")] if key else kept
 
 

@@ -17,7 +17,7 @@ from typing import Protocol, cast
 import httptools
 
 from . import openai_errors
-from .http_messages import Clock, Handler, Headers, Limits, Pieces, Reply, Request, long_head, slow
+from .http_messages import Clock, Handler, Headers, Limits, Pieces, Reply, Request, header_name, long_head, slow
 from .openai_errors import Problem
 
 log = logging.getLogger("tutelage.proxy")
@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header is complete."""
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self._headers.append((header_name(name), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """The head is complete: decide how the body is taken."""

@@ -21,6 +21,20 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" fo
 _BODILESS = (204, 304)
 
 
+_NAMES: dict[bytes, str] = {}
+_KNOWN_NAMES = 1000
+
+
+def header_name(raw: bytes) -> str:
+    """A header's name in lower case. The same few come with every call, so they are remembered."""
+    name = _NAMES.get(raw)
+    if name is None:
+        name = raw.decode("latin-1").lower()
+        if len(_NAMES) < _KNOWN_NAMES and len(raw) < 64:
+            _NAMES[raw] = name
+    return name
+
+
 class Request:
     """One request. Its body is complete, unless it is passed on piece by piece."""
 

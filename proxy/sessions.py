@@ -56,7 +56,8 @@ _NEEDED = {
     SHADOW: "c.route = 'teacher' AND c.status = 200 AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false)"
     " AND c.retried IS NOT TRUE",
     AUDIT: "c.retried IS NOT TRUE AND c.student = $student AND ((c.route = 'student' AND c.status = 200"
-    " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false)) OR coalesce(c.fallback, '') NOT IN ('', {no_label}))",
+    " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false))"
+    " OR coalesce(c.fallback, '') NOT IN ('', {no_label}))",
 }
 _SESSIONS = """
 SELECT c.trajectory_id, min(t.first_at) AS first_at, max(t.last_at) AS last_at, count(*) AS calls,

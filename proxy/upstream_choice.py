@@ -1,6 +1,8 @@
 """Which of the two clients takes a request: the one on our own event loop, unless a proxy or HTTP/2 is wanted."""
 
 from collections.abc import Mapping
+from types import CoroutineType
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -19,11 +21,13 @@ class ChosenUpstream:
         self._proxies = dict(getproxies_environment() if proxies is None else proxies)
         self._chosen: dict[str, Upstream] = {}
 
-    async def send(self, method: str, url: str, headers: Headers, body: Body, *, whole: bool = False) -> Answer:
+    def send(
+        self, method: str, url: str, headers: Headers, body: Body, *, whole: bool = False
+    ) -> "CoroutineType[Any, Any, Answer]":
         """The answer of whoever can ask for it. Raises UpstreamError."""
         origin = url[: url.find("/", 8)]
         upstream = self._chosen.get(origin) or self._choose(origin)
-        return await upstream.send(method, url, headers, body, whole=whole)
+        return upstream.send(method, url, headers, body, whole=whole)
 
     async def close(self) -> None:
         """Close idle connections."""

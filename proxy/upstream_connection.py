@@ -13,7 +13,7 @@ from typing import cast
 import httptools
 
 from . import openai_errors
-from .http_messages import Headers
+from .http_messages import Headers, header_name
 from .openai_errors import Problem
 from .upstream import Timeouts, UpstreamError
 
@@ -272,7 +272,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._answer is not None and not self._begun:  # afterwards these are trailers
-            self._answer.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+            self._answer.headers.append((header_name(name), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         answer, status = self._answer, self._parser.get_status_code()

@@ -323,4 +323,3 @@ def test_it_says_why_it_cannot_start(running: Running, change: dict[str, Any], e
 def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadInput, match="cannot be used"):
         check_port("127.0.0.1", taken.getsockname()[1])
-
