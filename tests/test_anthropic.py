@@ -190,7 +190,8 @@ def test_only_known_errors_come_out_of_odd_requests(messages: Any, system: Any) 
         said = conversation({"messages": messages, "system": system})
     except TypeError:
         return
-    chain([*said.opening, *said.messages])
+    every = [*said.opening, *said.messages]
+    assert len(chain(every)) == len(every)
 
 
 kinds = ["message_start", "content_block_start", "content_block_delta", "message_delta", "error", None]

@@ -128,6 +128,7 @@ def test_an_agent_that_leaves_is_noticed_at_once() -> None:
             line = await (await port.line()).send(head("/x", "GET", close=False))
             line.writer.close()
             await asyncio.wait_for(desk.left.wait(), 5)
+        assert desk.left.is_set()
 
     uvloop.run(go())
 
