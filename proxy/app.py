@@ -118,10 +118,7 @@ class DataPlane:
         call.request = raw if plain is None else plain
         if plain is None:
             call.reason = "cannot:content_encoding"
-            forbidden = call.admission.refuse_model("")
-            if forbidden is not None:
-                call.refuse(forbidden)
-            else:
+            if not _forbidden(call):
                 await self.relay.teacher(call, raw, None)
             return
         if plain is not raw:
@@ -135,10 +132,7 @@ class DataPlane:
             call.refuse(openai_errors.bad_json(f"A {type(body).__name__} came."))
             return
         to_student = self._decide(call, body)
-        forbidden = call.admission.refuse_model(call.model)
-        if forbidden is not None:
-            call.refuse(forbidden)
-        elif not (to_student and await self.relay.student(call, body)):
+        if not _forbidden(call) and not (to_student and await self.relay.student(call, body)):
             await self.relay.teacher(call, plain, body)
 
     def _decide(self, call: Exchange, body: dict[str, Any]) -> bool:
@@ -173,11 +167,9 @@ class DataPlane:
         # Files and sound are not for the log.
         call.request = request.body if is_text(call.named.get("content-type", "")) else b""
         call.model = _model_of(call.request)
-        forbidden = call.admission.refuse_model(call.model) if request.body or request.pieces else None
-        if forbidden is not None:
-            call.refuse(forbidden)
-            return
-        await self.relay.other(call, request.pieces or request.body, target)
+        body = request.pieces or request.body
+        if not (body and _forbidden(call)):
+            await self.relay.other(call, body, target)
 
     def _health(self, reply: Reply) -> None:
         problems = [text for text in (self.routes.error, self.registry.error, self.keys.error) if text]
@@ -195,6 +187,14 @@ class DataPlane:
             }
         )
         reply.whole(200, [("content-type", "application/json")], body)
+
+
+def _forbidden(call: Exchange) -> bool:
+    """Refuse a call whose key is not good for the model that it names, or for none."""
+    problem = call.admission.refuse_model(call.model)
+    if problem is not None:
+        call.refuse(problem)
+    return problem is not None
 
 
 class _Named(msgspec.Struct):

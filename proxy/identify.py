@@ -36,8 +36,6 @@ class CallFacts(msgspec.Struct, frozen=True):
     """Trajectory named by the agent, empty when it named none."""
     hint: str = ""
     """Pattern named by the agent, empty when it named none."""
-    retry: int = 0
-    """How often the agent's client library has tried this call before."""
     stream: bool = False
 
 
@@ -53,7 +51,6 @@ def call_facts(headers: Mapping[str, str], body: dict[str, Any], size: int, call
         session=session_key(caller, trajectory, body),
         trajectory=trajectory,
         hint=headers.get(PATTERN_HEADER) or _text(named.get(PATTERN_KEY)),
-        retry=retry_count(headers),
         stream=body.get("stream") is True,
     )
 

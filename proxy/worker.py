@@ -13,6 +13,8 @@ import socket
 import sys
 from pathlib import Path
 
+import uvloop
+
 from ..traffic.errors import BadInput, TutelageError
 from ..traffic.journal import JournalWriter, Sync
 from ..traffic.layout import DataDir
@@ -139,12 +141,7 @@ def main() -> int:
     listener.setblocking(False)
     try:
         options = from_environment(DataPlaneOptions)
-        if sys.platform == "win32":
-            asyncio.run(_main(options, listener))
-        else:
-            import uvloop
-
-            uvloop.run(_main(options, listener))
+        uvloop.run(_main(options, listener))
     except TutelageError as error:
         print(error, file=sys.stderr)
         return 1

@@ -118,3 +118,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
     while not holds() and time.monotonic() < limit:
         time.sleep(0.002)
     return holds()
+
+
+def numbered(count: int, size: int = 100, start: int = 0) -> list[bytes]:
+    return [b"%08d" % number + b"." * (size - 8) for number in range(start, start + count)]

@@ -8,36 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from faulty_disk import eventually, numbered, read_all
 
 from tutelage.traffic.errors import DataFolderError
-from tutelage.traffic.journal import Damage, JournalReader, JournalWriter, Sync
+from tutelage.traffic.journal import JournalReader, JournalWriter, Sync
 from tutelage.traffic.journal_files import homes, segments_in
-
-
-def read_all(folder: Path) -> tuple[list[bytes], list[Damage]]:
-    reader, positions = JournalReader(folder), dict[str, int]()
-    records, damaged = list[bytes](), list[Damage]()
-    while (batch := reader.read(positions, 1 << 16)).positions != positions:
-        records += batch.records
-        damaged += batch.damaged
-        positions = batch.positions
-    return records, damaged
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    limit = time.monotonic() + seconds
-    while not holds() and time.monotonic() < limit:
-        time.sleep(0.002)
-    return holds()
-
-
-def numbered(count: int, size: int = 100, start: int = 0) -> list[bytes]:
-    return [b"%08d" % number + b"." * (size - 8) for number in range(start, start + count)]
 
 
 @pytest.mark.parametrize("sync", ["interval", "always", "os"])

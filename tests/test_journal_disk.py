@@ -6,14 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from faulty_disk import BROKEN, FORBIDDEN, READ_ONLY, Disk, eventually, read_all, writer_on
+from faulty_disk import BROKEN, FORBIDDEN, READ_ONLY, Disk, eventually, numbered, read_all, writer_on
 
 from tutelage.traffic.journal import JournalWriter, Sync
 from tutelage.traffic.journal_files import homes, segments_in
-
-
-def numbered(count: int, size: int = 100, start: int = 0) -> list[bytes]:
-    return [b"%08d" % number + b"." * (size - 8) for number in range(start, start + count)]
 
 
 def test_records_reach_the_disk_without_a_flush(tmp_path: Path) -> None:

@@ -81,7 +81,13 @@ UPDATE trajectories SET success = batch.success, success_source = batch.success_
     finished = trajectories.finished OR batch.finished
 FROM batch WHERE trajectories.trajectory_id = batch.trajectory_id
 """
-_GUESSED = "(success_source = 'open' OR starts_with(success_source, 'heuristic'))"
+
+
+def guessed(column: str = "success_source") -> str:
+    """SQL: the label in that column is nobody's but a guess."""
+    return f"({column} = 'open' OR starts_with({column}, 'heuristic'))"
+
+
 _RUNS = pa.schema(
     {"trajectory_id": pa.string(), "success": pa.bool_(), "success_source": pa.string(), "finished": pa.bool_()}
 )
@@ -117,7 +123,7 @@ SELECT t.trajectory_id, c.started_at, c.status, coalesce(c.cancelled, FALSE), c.
     c.finish_reason, q.body
 FROM batch JOIN trajectories t ON t.trajectory_id = batch.id JOIN calls c ON c.trajectory_id = t.trajectory_id
 LEFT JOIN messages a ON a.message_id = c.response_id LEFT JOIN messages q ON q.message_id = c.request_tail
-WHERE NOT {_GUESSED}
+WHERE NOT {guessed()}
 QUALIFY row_number() OVER (PARTITION BY t.trajectory_id ORDER BY c.started_at DESC, c.call_id DESC) = 1
 """
 
@@ -164,7 +170,7 @@ FROM (
 ) AS agents
 WHERE agents.agent IS NOT DISTINCT FROM trajectories.agent_id AND success_source = 'open' AND last_at < ?
 """
-_FINISH = f"UPDATE trajectories SET finished = TRUE WHERE NOT finished AND last_at < ? AND NOT {_GUESSED}"
+_FINISH = f"UPDATE trajectories SET finished = TRUE WHERE NOT finished AND last_at < ? AND NOT {guessed()}"
 
 
 def settle_idle(store: Store, now: float, idle_s: float) -> int:

@@ -15,7 +15,7 @@ from msgspec.structs import force_setattr
 from .answers import clean
 from .discovery import Recognised
 from .messages import StoredMessage, Toolset
-from .outcomes import Turn, outcome
+from .outcomes import Turn, guessed, outcome
 from .parse import Parsed
 from .patterns import PatternEntry
 from .trajectories import Link, Step
@@ -70,8 +70,7 @@ INSERT INTO trajectories BY NAME SELECT * FROM batch ON CONFLICT (trajectory_id)
     finished = CASE WHEN excluded.last_at >= trajectories.last_at THEN excluded.finished ELSE trajectories.finished END
 """.format(
     # A label that somebody gave (feedback, a verifier) is never overwritten by a guess.
-    newer="(excluded.last_at >= trajectories.last_at AND (trajectories.success_source = 'open' OR "
-    "starts_with(trajectories.success_source, 'heuristic')))"
+    newer=f"(excluded.last_at >= trajectories.last_at AND {guessed('trajectories.success_source')})"
 )
 INSERT_PATTERNS = "INSERT INTO patterns BY NAME SELECT * FROM batch ON CONFLICT DO NOTHING"
 MARK_RETRIED = "UPDATE calls SET retried = TRUE WHERE call_id IN (SELECT CAST(id AS UUID) FROM batch)"
