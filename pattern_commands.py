@@ -80,8 +80,10 @@ def merge(
 @patterns.command("split")
 def split(
     pattern: AgentArgument,
-    by: Annotated[str | None, typer.Option("--by", help="line (of the system prompt), role or tools.")] = None,
-    value: Annotated[str | None, typer.Option("--value", help="The line, the role, or the hash of the tools.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="line (of the system prompt), role, tools or model.")] = None,
+    value: Annotated[
+        str | None, typer.Option("--value", help="The line, role or model, or the tools' hash.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the part that has it. Default: the same.")] = None,
     force: ForceOption = False,
     data: DataOption = None,

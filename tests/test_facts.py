@@ -54,6 +54,14 @@ def test_order_of_tools_and_keys_does_not_matter(named: list[tuple[str, Any]], s
     assert facts_of(other) == facts_of(request)
 
 
+def test_the_model_is_known_but_makes_no_other_pattern() -> None:
+    one, other = facts(model="big"), facts(model="small")
+    assert (one.model, other.model) == ("big", "small")
+    assert one.key == other.key
+    for odd in (None, 7, ["big"], {"name": "big"}):
+        assert facts(model=odd).model == ""
+
+
 def test_order_of_required_does_not_matter_but_its_content_does() -> None:
     one = facts(tools=[tool("a", SCHEMA | {"required": ["city", "days"]})])
     assert one == facts(tools=[tool("a", SCHEMA | {"required": ["days", "city"]})])
@@ -77,7 +85,7 @@ def test_what_asks_for_other_work_has_another_key(changes: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    "changes", [{"tool_choice": "auto"}, {"response_format": {"type": "text"}}, {"temperature": 1, "model": "other"}]
+    "changes", [{"tool_choice": "auto"}, {"response_format": {"type": "text"}}, {"temperature": 1}]
 )
 def test_what_says_nothing_changes_nothing(changes: dict[str, Any]) -> None:
     assert facts(**changes) == facts()

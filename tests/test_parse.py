@@ -71,6 +71,18 @@ def test_the_facts_are_those_of_the_whole_request(make_call: Make) -> None:
     assert Parser().parse(record).request.facts == facts_of(loads(record.request))
 
 
+def test_calls_that_differ_in_their_model_alone_have_their_own_facts(make_call: Make) -> None:
+    parser = Parser()
+    for model in (b"teacher-1", b"teacher-2", b"teacher-1"):
+        for said in ([SYSTEM, USER], [SYSTEM, USER, ACT, RESULT]):
+            record = make_call(said, DONE, tools=TOOLS, session="one")
+            record = msgspec.structs.replace(record, request=record.request.replace(b"teacher-1", model))
+            facts = parser.parse(record).request.facts
+            assert facts == facts_of(loads(record.request))
+            assert facts
+            assert facts.model == model.decode()
+
+
 def test_agents_echo_an_answer_under_its_own_digest(make_call: Make) -> None:
     parser = Parser()
     answered = parser.parse(make_call([SYSTEM, USER], ACT))

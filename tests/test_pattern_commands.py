@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -45,15 +46,16 @@ def shell(control_world: Any, make_call: Any) -> Shell:
     pattern = world.pattern
     for number in range(12):
         world.now += 1.0
+        model = b"small" if number % 4 else b"big"
         rule = "Be quick." if number % 3 else "Be kind."
         said = [
             {"role": "system", "content": f"You wait tables.\n{rule}"},
             {"role": "user", "content": f"Table {number}"},
         ]
         answer = {"role": "assistant", "content": "At once."}
-        assert world.writer.append(
-            encode(make_call(said, answer, started_at=world.now, hint="waiter", route="teacher"))
-        )
+        record = make_call(said, answer, started_at=world.now, hint="waiter", route="teacher")
+        asked = record.request.replace(b"teacher-1", model)
+        assert world.writer.append(encode(msgspec.structs.replace(record, request=asked)))
     world.plane.catch_up()
     world.plane.store.checkpoint()
     data = world.data.root.parent / "copy"
@@ -92,6 +94,17 @@ def test_edits_and_their_undo(shell: Shell) -> None:
     assert [row for row in shell.json("list") if row["pattern_id"] in known] == before
     assert "no edit to undo" in shell.refused(BadInput, "undo")
     assert shell.text("history").count("undo") == 3
+
+
+def test_a_split_by_model_can_be_undone(shell: Shell) -> None:
+    assert ("model", "big", 3, 12) in {tuple(row.values()) for row in shell.json("split", "waiter")}
+    before = shell.json("list")
+    done = shell.json("split", "waiter", "--by", "model", "--value", "big")
+    assert (done["kind"], done["detail"]["by"], len(done["made"])) == ("split", "model", 2)
+    assert {row["name"] for row in shell.json("list") if row["pattern_id"] in done["made"]} == {"waiter"}
+    shell.json("undo")
+    assert [row for row in shell.json("list") if row["pattern_id"] not in done["made"]] == before
+    assert "'big' (3 of 12 calls)" in shell.refused(BadInput, "split", "waiter", "--by", "model", "--value", "huge")
 
 
 def test_the_graph_in_three_forms(shell: Shell) -> None:

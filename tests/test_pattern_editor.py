@@ -3,13 +3,15 @@
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
 from tutelage.proxy.pattern_editor import PatternEditor
 from tutelage.traffic import pattern_plans
 from tutelage.traffic.errors import BadInput
-from tutelage.traffic.pattern_edits import Merge, Rename, Undo
+from tutelage.traffic.pattern_edits import Merge, Rename, Undo, made_pattern
 from tutelage.traffic.patterns import Registry
+from tutelage.traffic.records import encode
 
 
 def test_the_store_decides_not_the_published_file(control_world: Any) -> None:
@@ -25,6 +27,34 @@ def test_the_store_decides_not_the_published_file(control_world: Any) -> None:
     assert Registry.load(world.data.patterns).entries()[0].name == "front"
     (event,) = world.plane.keeper.editor.history
     assert (event.seq, event.actor, event.at, event.change) == (1, "ann", world.now, Rename(name, "front"))
+
+
+def test_a_split_by_model_is_in_force_for_new_calls_until_it_is_undone(control_world: Any) -> None:
+    world = control_world
+    keeper = world.plane.keeper
+
+    def asked(model: bytes) -> str:
+        """The pattern in the store of a call for this model."""
+        world.now += 1.0
+        record = world.record()
+        record = msgspec.structs.replace(record, request=record.request.replace(b"teacher-1", model))
+        assert world.writer.append(encode(record))
+        assert world.writer.flush()
+        world.plane.catch_up()
+        return world.plane.store.value("SELECT pattern_id FROM calls WHERE call_id = ?", [record.call_id])
+
+    for number in range(40):
+        asked(b"big" if number % 2 else b"small")
+    (found,) = keeper.registry.entries()
+    plan = pattern_plans.split(keeper.registry, world.plane.store, found.pattern_id, "model", "small")
+    keeper.edit_patterns(lambda _: plan, "ann")
+    small, big = asked(b"small"), asked(b"big")
+    assert (small, big) == (made_pattern(plan.having.agent_id, "user"), made_pattern(plan.lacking.agent_id, "user"))
+    assert Registry.load(world.data.patterns).edits.events == keeper.registry.edits.events
+    keeper = world.reopen().keeper
+    assert (asked(b"small"), asked(b"big")) == (small, big), "also after a restart"
+    keeper.edit_patterns(pattern_plans.undo, "ann")
+    assert (asked(b"small"), asked(b"big")) == (found.pattern_id, found.pattern_id)
 
 
 def test_what_was_not_committed_is_not_in_force(control_world: Any) -> None:

@@ -48,9 +48,9 @@ def entry(agent: str, role: str = "user", **changes: Any) -> PatternEntry:
     )
 
 
-def facts(agent: str, role: str = "user", extra: str = "") -> Facts:
+def facts(agent: str, role: str = "user", extra: str = "", model: str = "big") -> Facts:
     key = f"k_{agent}"
-    return Facts(f"{key}/{role}", key, role, f"You are {agent}.\n{extra}", f"t_{agent}")
+    return Facts(f"{key}/{role}", key, role, f"You are {agent}.\n{extra}", f"t_{agent}", model=model)
 
 
 def split_of(agent: str, by: str, value: str, family: str = "n-a") -> Split:
@@ -88,15 +88,18 @@ def test_what_members_share_stays_constant_in_a_merged_pattern() -> None:
     assert (made.skeleton, made.tools) == (("Be brief.",), "t")
 
 
-@pytest.mark.parametrize(("by", "value"), [("line", "Be kind."), ("role", "tool"), ("tools", "t_a")])
+@pytest.mark.parametrize(
+    ("by", "value"), [("line", "Be kind."), ("role", "tool"), ("tools", "t_a"), ("model", "small")]
+)
 def test_a_split_tells_calls_apart_by_its_fact(by: str, value: str) -> None:
     change = split_of("a_a", by, value)
     registry = Registry([entry("a"), entry("a", "tool")], [event(1, change)])
     for role in ("user", "tool"):
-        for extra in ("Be kind.", "Be quick."):
-            one = facts("a", role, extra)
+        for extra, model in (("Be kind.", "big"), ("Be kind.", "small"), ("Be quick.", "small")):
+            one = facts("a", role, extra, model)
             match = registry.identify(one)
-            holds = change.holds(Traits(one.role, one.tools, one.lines))
+            holds = change.holds(Traits(one.role, one.tools, one.lines, one.model))
+            assert holds == {"line": extra, "role": role, "tools": "t_a", "model": model}[by].startswith(value)
             assert match
             assert match.agent_id == (change.having if holds else change.lacking).agent_id
             assert registry.get(match.pattern_id) is not None
@@ -154,8 +157,14 @@ def test_events_survive_json() -> None:
 
 
 AGENTS = "abcd"
-TRAFFIC = [facts(agent, role, extra) for agent in AGENTS for role in ("user", "tool") for extra in ("", "Be kind.")]
-VALUES = {"line": ["Be kind."], "role": ["user", "tool"], "tools": ["t_a", "t_b"]}
+TRAFFIC = [
+    facts(agent, role, extra, model)
+    for agent in AGENTS
+    for role in ("user", "tool")
+    for extra in ("", "Be kind.")
+    for model in ("big", "small")
+]
+VALUES = {"line": ["Be kind."], "role": ["user", "tool"], "tools": ["t_a", "t_b"], "model": ["big", "small"]}
 ORDERS = st.lists(
     st.one_of(
         st.tuples(st.just("rename"), st.integers(0, 9), st.sampled_from(["x", "y", "n-a", "n-b"])),

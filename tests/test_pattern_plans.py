@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tutelage.traffic.discovery import Discovery
 from tutelage.traffic.errors import BadInput, UnknownName
+from tutelage.traffic.facts import facts_of
 from tutelage.traffic.ingest import Ingest
 from tutelage.traffic.pattern_edits import Change, Event, Merge, Rename, Split
 from tutelage.traffic.pattern_plans import agents_left, differences, merge, rename, split, undo
@@ -90,11 +92,13 @@ def museum(tmp_path: Path, make_call: Any) -> Any:
         records = []
         for number in range(10):
             rule = "Open no door." if number < 3 else "Open the door."
+            model = "small" if number < 4 else "big"
             prompt = f"You guard a museum.\n{rule}\nAsk {number + 10_000} first."
             said = [{"role": "system", "content": prompt}, {"role": "user", "content": f"knock {number}"}]
-            records.append(
-                make_call(said, {"role": "assistant", "content": "No."}, started_at=float(number), hint="guard")
-            )
+            answer = {"role": "assistant", "content": "No."}
+            record = make_call(said, answer, started_at=float(number), hint="guard")
+            asked = record.request.replace(b"teacher-1", model.encode())
+            records.append(msgspec.structs.replace(record, request=asked))
         ingest.apply([encode(record) for record in records], {})
         yield registry, store
 
@@ -104,6 +108,8 @@ def test_a_split_needs_a_fact_that_differs(museum: Any) -> None:
     (agent,) = {one.agent_id for one in registry.entries()}
     found = differences(registry, store, agent)
     assert [(one.by, one.value, one.calls, one.of) for one in found] == [
+        ("model", "big", 6, 10),
+        ("model", "small", 4, 10),
         ("line", "Open no door.", 3, 10),
         ("line", "Open the door.", 7, 10),
     ]
@@ -119,7 +125,8 @@ def test_a_split_needs_a_fact_that_differs(museum: Any) -> None:
         ("line", "Ask ⟨id⟩ first.", "They differ in: 'Open no door.'"),
         ("role", "user", "do not differ in any role"),
         ("tools", "", "do not differ in any tools"),
-        ("mood", "x", "split by line, role, tools"),
+        ("model", "huge", "They differ in: 'big' \\(6 of 10 calls\\); 'small'"),
+        ("mood", "x", "split by line, role, tools, model"),
     ):
         with pytest.raises(BadInput, match=words):
             split(registry, store, "guard", by, value)
@@ -127,6 +134,26 @@ def test_a_split_needs_a_fact_that_differs(museum: Any) -> None:
         split(registry, store, "guard", "line", "Open no door.", "a b")
     with pytest.raises(BadInput, match="Another pattern"):
         split(registry, store, "guard", "line", "Open no door.", "guard")
+
+
+def test_a_split_by_model_sends_later_calls_of_a_model_to_their_part(museum: Any) -> None:
+    registry, store = museum
+    before = registry.entries()
+    plan = split(registry, store, "guard", "model", "small", "guard-small")
+    registry.edit([Event(seq=1, at=0.0, actor="t", change=plan)])
+    body = {"messages": [{"role": "system", "content": "You guard a museum."}, {"role": "user", "content": "knock"}]}
+    for model, part in (("small", plan.having), ("big", plan.lacking), (None, plan.lacking)):
+        facts = facts_of(body | {"model": model})
+        assert facts
+        match = registry.identify(facts, "guard")
+        assert match
+        assert (match.agent_id, match.version) == (part.agent_id, part.version)
+    assert [(one.by, one.value) for one in differences(registry, store, plan.having.agent_id)] == [
+        ("line", "Open no door."),
+        ("line", "Open the door."),
+    ], "within a part the model differs no more"
+    registry.edit([])
+    assert registry.entries() == before
 
 
 def test_the_parts_of_a_split_can_be_told_apart_again(museum: Any) -> None:

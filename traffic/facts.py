@@ -32,6 +32,8 @@ class Facts(NamedTuple):
     tool_names: tuple[str, ...] = ()
     opening: int = 0
     """Tells conversations apart within one process: a hash of the first message after the system prompt."""
+    model: str = ""
+    """The model that is asked for; empty when none is. No part of the key: another model does the same work."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -80,7 +82,11 @@ def facts_of(body: Any, scope: str = "") -> Facts | None:
         return None  # nested too deeply to be compared with anything
     agent_key = _agent_key(scope, tools.digest, choice, answer)
     system = _reduced(system_text(messages))
-    return Facts(_key(agent_key, role), agent_key, role, system, tools.digest, tools.names, _opening(messages))
+    model = body.get("model")
+    return Facts(
+        _key(agent_key, role), agent_key, role, system, tools.digest, tools.names, _opening(messages),
+        model if isinstance(model, str) else "",
+    )  # fmt: skip
 
 
 # Agents send the same prompt and the same tools over and over; what differs each time is cheap by cached lines.

@@ -28,7 +28,7 @@ from .prefixes import Prefixes
 from .records import CallRecord
 
 _PATTERN_ROLES = frozenset({"system", "developer"})
-_PATTERN_FIELDS = ("tool_choice", "response_format", "functions")
+_PATTERN_FIELDS = ("tool_choice", "response_format", "functions", "model")
 _UNREADABLE = (BadInput, ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 

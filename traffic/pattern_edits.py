@@ -16,8 +16,9 @@ import msgspec
 
 from .facts import digest
 
-BY = ("line", "role", "tools")
-"""Facts to split by: a line of the reduced system prompt, the role of the last message, the hash of the tools."""
+BY = ("line", "role", "tools", "model")
+"""Facts to split by: a line of the reduced system prompt, the role of the last message, the hash of the tools, the
+model that is asked for."""
 
 
 class Traits(NamedTuple):
@@ -26,6 +27,7 @@ class Traits(NamedTuple):
     role: str
     tools: str
     lines: tuple[str, ...]
+    model: str = ""
 
 
 class Rename(msgspec.Struct, frozen=True, tag="rename"):
@@ -68,7 +70,7 @@ class Split(msgspec.Struct, frozen=True, tag="split"):
         """Whether a call belongs to the part `having`."""
         if self.by == "line":
             return self.value in traits.lines
-        return self.value == (traits.role if self.by == "role" else traits.tools)
+        return self.value == getattr(traits, self.by)
 
 
 class Undo(msgspec.Struct, frozen=True, tag="undo"):
@@ -193,10 +195,10 @@ class Edits:
 
 
 def _branches(change: Merge | Split, role: str, tools: str) -> list[str]:
-    """Where calls of one role and tool set may go next; the lines of their prompts are not known."""
+    """Where calls of one role and tool set may go next; the lines of their prompts and their models are not known."""
     if isinstance(change, Merge):
         return [change.agent_id]
     sides = [change.having.agent_id, change.lacking.agent_id]
-    if change.by == "line":
+    if change.by in ("line", "model"):
         return sides
     return sides[:1] if change.holds(Traits(role, tools, ())) else sides[1:]

@@ -98,6 +98,7 @@ def differences(registry: Registry, store: Store, agent_id: str) -> list[Differe
         "role": Counter(one.role for one in facts),
         "tools": Counter(one.tools for one in facts),
         "line": Counter(line for one in facts for line in set(one.lines) if line.strip()),
+        "model": Counter(one.model for one in facts),
     }
     found = [
         Difference(by, value, calls, len(facts))

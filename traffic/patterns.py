@@ -136,7 +136,7 @@ class Registry:
         edits, made = self._view
         if edits.replaced_by(entry.agent_id) is None:
             return entry
-        agent_id = edits.place(entry.agent_id, Traits(facts.role, facts.tools, facts.lines))
+        agent_id = edits.place(entry.agent_id, Traits(facts.role, facts.tools, facts.lines, facts.model))
         return made[made_pattern(agent_id, entry.role)]
 
     def roles_of(self, facts: Facts, hint: str = "") -> dict[str, PatternEntry]:
