@@ -85,7 +85,7 @@ def calls_list(
 def trajectories_list(data: DataOption = None, as_json: JsonOption = False, limit: LimitOption = 50) -> None:
     """The newest trajectories."""
     rows = ask(data, "/api/trajectories", limit=limit)
-    show(rows, as_json, ("trajectory_id", "agent_id", "calls", "finished", "success", "success_source"))
+    show(rows, as_json, ("trajectory_id", "agent_id", "calls", "finished", "success", "success_source", "parent_id"))
 
 
 @trajectories.command("show")

@@ -81,9 +81,7 @@ def merge(
 def split(
     pattern: AgentArgument,
     by: Annotated[str | None, typer.Option("--by", help="line (of the system prompt), role, tools or model.")] = None,
-    value: Annotated[
-        str | None, typer.Option("--value", help="The line, role or model, or the tools' hash.")
-    ] = None,
+    value: Annotated[str | None, typer.Option("--value", help="The line, role or model, or the tools' hash.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the part that has it. Default: the same.")] = None,
     force: ForceOption = False,
     data: DataOption = None,

@@ -21,7 +21,7 @@ from . import feedback, openai_errors
 from .decide import decide
 from .exchange import Exchange, is_text
 from .http_messages import Reply, Request
-from .identify import PATTERN_HEADER, TRAJECTORY_HEADER, call_facts, retry_count
+from .identify import PARENT_HEADER, PATTERN_HEADER, TRAJECTORY_HEADER, call_facts, retry_count
 from .keys import KeyRing
 from .relay import CHAT, MODELS, Relay
 from .routes import RouteReader
@@ -89,7 +89,8 @@ class DataPlane:
             keep_bytes=self.max_body_bytes,
         )
         call.retry = retry_count(named)
-        call.trajectory, call.hint = named.get(TRAJECTORY_HEADER, ""), named.get(PATTERN_HEADER, "")
+        call.trajectory, call.parent = named.get(TRAJECTORY_HEADER, ""), named.get(PARENT_HEADER, "")
+        call.hint = named.get(PATTERN_HEADER, "")
         return call
 
     async def _serve(self, call: Exchange, request: Request) -> None:
@@ -143,12 +144,8 @@ class DataPlane:
         decision = decide(facts, match, self.routes.current(), lambda: self._accepted(call))
         model = body.get("model")
         call.model = model if isinstance(model, str) else ""
-        call.session, call.trajectory, call.hint, call.stream = (
-            facts.session,
-            facts.trajectory,
-            facts.hint,
-            facts.stream,
-        )
+        call.session, call.trajectory, call.parent = facts.session, facts.trajectory, facts.parent
+        call.hint, call.stream = facts.hint, facts.stream
         call.pattern = match.pattern_id if match is not None else ""
         call.route, call.reason, call.student = decision.route, decision.reason, decision.student
         return decision.route == "student"

@@ -54,6 +54,7 @@ class Exchange(msgspec.Struct):
     session: str = ""
     trajectory: str = ""
     hint: str = ""
+    parent: str = ""
     retry: int = 0
     stream: bool = False
     cancelled: bool = False
@@ -154,6 +155,7 @@ class Exchange(msgspec.Struct):
             confidence=self.confidence,
             teacher=self.teacher,
             response_encoding=self.response_encoding,
+            parent=self.parent,
         )
 
     def _elapsed_ms(self) -> float:

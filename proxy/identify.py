@@ -11,12 +11,16 @@ from typing import Any
 
 import msgspec
 
+from ..traffic.answers import clean
+
 OPENING_ROLES_LEFT_OUT = ("system", "developer")
 TRAJECTORY_HEADER = "x-tutelage-trajectory"
 PATTERN_HEADER = "x-tutelage-pattern"
+PARENT_HEADER = "x-tutelage-parent"
 TRAJECTORY_KEY = "tutelage_trajectory"
 """Key in the request's `metadata` that names the trajectory; the header wins."""
 PATTERN_KEY = "tutelage_pattern"
+PARENT_KEY = "tutelage_parent"
 
 _sorted = msgspec.json.Encoder(order="deterministic")
 
@@ -36,6 +40,8 @@ class CallFacts(msgspec.Struct, frozen=True):
     """Trajectory named by the agent, empty when it named none."""
     hint: str = ""
     """Pattern named by the agent, empty when it named none."""
+    parent: str = ""
+    """The run that has started this one, empty when the agent named none."""
     stream: bool = False
 
 
@@ -51,6 +57,7 @@ def call_facts(headers: Mapping[str, str], body: dict[str, Any], size: int, call
         session=session_key(caller, trajectory, body),
         trajectory=trajectory,
         hint=headers.get(PATTERN_HEADER) or _text(named.get(PATTERN_KEY)),
+        parent=headers.get(PARENT_HEADER) or _text(named.get(PARENT_KEY)),
         stream=body.get("stream") is True,
     )
 
@@ -99,4 +106,5 @@ def retry_count(headers: Mapping[str, str]) -> int:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """A name in the form that a record can hold: JSON can say half of a surrogate pair."""
+    return clean(value)

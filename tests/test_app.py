@@ -195,6 +195,14 @@ def test_unknown_fields_and_odd_spacing_reach_the_teacher_untouched(bench: Bench
     assert bench.record().request == raw
 
 
+def test_names_that_are_no_unicode_cost_no_call(bench: Bench) -> None:
+    names = '"tutelage_trajectory":"r\\ud800","tutelage_pattern":"\\udfff","tutelage_parent":"p\\ud800"'
+    raw = f'{{"model":"\\ud800","messages":[{{"role":"user","content":"x"}}],"metadata":{{{names}}}}}'.encode()
+    assert bench.post(raw).status_code == 200
+    record = bench.record()
+    assert (record.request, record.trajectory, record.hint, record.parent) == (raw, "r?", "?", "p?")
+
+
 def test_usage_is_asked_for_and_its_chunk_withheld_but_logged(bench: Bench) -> None:
     bench.upstream.answers = [FakeAnswer(headers=list(SSE_TYPE), pieces=[WORD, USAGE + DONE])]
     reply = bench.post({**CHAT, "stream": True})

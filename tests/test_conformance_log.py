@@ -118,9 +118,9 @@ def test_tool_calls_are_put_together_as_they_were_meant(plane: Plane, deltas: li
 
 def test_what_the_record_knows_beside_the_bytes(plane: Plane) -> None:
     named = [("x-tutelage-trajectory", "run-1"), ("x-tutelage-pattern", "orders"), ("x-stainless-retry-count", "2")]
-    answered = plane.ask(asked("notes"), *named)
+    answered = plane.ask(asked("notes"), *named, ("x-tutelage-parent", "run-0"))
     record = plane.record(answered.call_id)
-    assert (record.trajectory, record.hint, record.retry) == ("run-1", "orders", 2)
+    assert (record.trajectory, record.parent, record.hint, record.retry) == ("run-1", "run-0", "orders", 2)
     assert (record.method, record.endpoint, record.route, record.status) == (
         "POST",
         "/v1/chat/completions",

@@ -88,6 +88,7 @@ def test_the_teacher_gets_the_agents_headers_and_none_of_the_connection(plane: P
         "proxy-connection": "keep-alive",
         "accept-encoding": "gzip, br",
         "x-tutelage-trajectory": "run-7",
+        "x-tutelage-parent": "run-6",
     }
     answered = plane.ask(asked("headers pass"), *sent.items(), *dropped.items())
     seen = plane.teacher.find(b"headers pass")

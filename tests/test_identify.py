@@ -54,8 +54,15 @@ def test_names_come_from_headers_before_metadata() -> None:
     body = {"messages": [ASK], "stream": True, "metadata": {"tutelage_trajectory": "m", "tutelage_pattern": "mp"}}
     facts = call_facts({}, body, 10, "c")
     assert (facts.trajectory, facts.hint, facts.stream, facts.size) == ("m", "mp", True, 10)
+    assert facts.parent == ""
     facts = call_facts({"x-tutelage-trajectory": "h", "x-tutelage-pattern": "hp"}, body, 10, "c")
     assert (facts.trajectory, facts.hint) == ("h", "hp")
+    body = {"metadata": {"tutelage_parent": "m"}}
+    assert call_facts({}, body, 10, "c").parent == "m"
+    assert call_facts({"x-tutelage-parent": "h"}, body, 10, "c").parent == "h"
+    assert call_facts({}, {"metadata": {"tutelage_parent": ["m"]}}, 10, "c").parent == ""
+    half = call_facts({}, {"metadata": dict.fromkeys(("tutelage_trajectory", "tutelage_pattern"), "a\ud800")}, 0, "")
+    assert (half.trajectory, half.hint) == ("a?", "a?")
     odd = call_facts({}, {"metadata": {"tutelage_trajectory": 5}, "stream": "yes"}, 0, "")
     assert (odd.trajectory, odd.stream) == ("", False)
 

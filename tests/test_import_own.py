@@ -31,7 +31,7 @@ def records(make: Make) -> list[CallRecord]:
     return [
         make([USER], HELLO, started_at=1.0, tools=[TOOL], session="a" * 32, confidence=-0.5),
         make([USER, HELLO, THANKS], HELLO, started_at=2.0, tools=[TOOL], caller="", session="a" * 32),
-        make([THANKS], HELLO, started_at=3.0, trajectory="mine", route="student", student="s@1", caller="c"),
+        make([THANKS], HELLO, started_at=3.0, trajectory="mine", route="student", student="s@1", parent="up"),
         make([THANKS], started_at=500.0, status=500, response=b'{"error": {"message": "no"}}'),
         make([THANKS], HELLO, started_at=501.0),
         make([], started_at=900.0, endpoint="/v1/embeddings", status=200, response=b"{}", request=b'{"input": "x"}'),
@@ -59,7 +59,7 @@ def test_there_and_back(tmp_path: Path, make_call: Make) -> None:
         ids = [str(row[0]) for row in rows(first)]
         assert requests_of(second, ids) == requests_of(first, ids)
         assert answers_of(second, ids) == answers_of(first, ids)
-        runs = "SELECT trajectory_id, explicit, calls, first_at, last_at FROM trajectories ORDER BY 1"
+        runs = "SELECT trajectory_id, explicit, calls, first_at, last_at, parent_id FROM trajectories ORDER BY 1"
         assert second.rows(runs) == first.rows(runs)
         assert verify(second).found == 0
         assert import_calls(second, tmp_path / "out" / MANIFEST, intake).new == 0

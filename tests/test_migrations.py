@@ -19,6 +19,8 @@ def oldest(path: Path) -> Path:
     assert migrate(connection, MIGRATIONS[:1]) == ["create_the_first_tables"]
     connection.execute("INSERT INTO calls (call_id, started_at, route) VALUES (?, 12.5, 'teacher')", [CALL])
     connection.execute("INSERT INTO messages VALUES (uuid(), uuid(), 0, 'user', '{}')")
+    run = "('x:old', TRUE, 'a_1', '', '', 1.0, 2.0, 3, NULL, 'open', FALSE)"
+    connection.execute(f"INSERT INTO trajectories VALUES {run}")
     connection.execute("INSERT INTO route_events VALUES (1, 2.0, 'p_1', 'tiny@1', 'session', '{}', '')")
     connection.execute("INSERT INTO journal_positions VALUES ('w/1', 77)")
     connection.close()
@@ -30,6 +32,7 @@ def test_the_oldest_database_opens_with_all_its_rows(tmp_path: Path) -> None:
         assert store.query("SELECT call_id, started_at FROM calls") == [{"call_id": CALL, "started_at": 12.5}]
         assert store.value("SELECT position FROM journal_positions") == 77
         assert store.value("SELECT count(*) FROM messages") == 1
+        assert store.rows("SELECT trajectory_id, calls, parent_id FROM trajectories") == [("x:old", 3, None)]
         names = [name for (name,) in store.rows("SELECT name FROM migrations ORDER BY applied_at")]
         assert names == [step.name for step in MIGRATIONS]
 

@@ -35,6 +35,8 @@ def test_a_record_comes_back_as_it_was(
 def test_a_record_of_an_older_program_gets_defaults() -> None:
     old = msgspec.msgpack.encode(["0190-id", 12.0, "POST", "/v1/chat/completions"])
     assert decode(old) == CallRecord(call_id="0190-id", started_at=12.0)
+    whole = msgspec.structs.astuple(CallRecord(call_id="0190-id", started_at=12.0, teacher="t", parent="p"))
+    assert (whole[-2:], decode(msgspec.msgpack.encode(whole[:-1])).parent) == (("t", "p"), "")
 
 
 def test_garbage_is_refused() -> None:

@@ -18,7 +18,7 @@ from .store import Store
 
 _BATCH = 200
 _CHAT = "/v1/chat/completions"
-_NEEDED = ("messages", "toolsets", "calls")
+_NEEDED = ("messages", "toolsets", "calls", "trajectories")
 _COPIED = ("call_id", "started_at", "route", "reason", "fallback", "student", "session", "hint", "status", "cancelled")
 _COPIED += ("first_byte_ms", "latency_ms", "retry", "request_id", "confidence", "teacher", "caller")
 
@@ -43,8 +43,8 @@ def _records(store: Store) -> Iterator[CallRecord | Skip]:
     after = (float("-inf"), "")
     while True:
         sql = """
-            SELECT * FROM calls WHERE (started_at, call_id::VARCHAR) > (?, ?)
-            ORDER BY started_at, call_id::VARCHAR LIMIT ?
+            SELECT calls.*, parent_id FROM calls LEFT JOIN trajectories USING (trajectory_id)
+            WHERE (started_at, call_id::VARCHAR) > (?, ?) ORDER BY started_at, call_id::VARCHAR LIMIT ?
         """
         rows = store.query(sql, [*after, _BATCH])
         if not rows:
@@ -68,6 +68,7 @@ def _record(row: dict[str, Any], request: Message | None, answer: Message | None
         endpoint=row["endpoint"] if request is None or (row["endpoint"] or "").endswith("/chat/completions") else _CHAT,
         pattern=row["pattern_id"] or "",
         trajectory=trajectory[2:] if trajectory.startswith("x:") else "",
+        parent=row["parent_id"] or "",
         stream=bool(row["stream"]),
         error=row["error"] or "",
         request=body,

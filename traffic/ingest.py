@@ -20,11 +20,13 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import replace
 
+from . import rollup
 from .canonical import loads
 from .conversations import ids_table, requests_of
 from .discovery import Assignment, Recognised
 from .facts import Facts, facts_of
 from .messages import named
+from .parentage import Parentage
 from .parse import Given, Parsed, Parser
 from .patterns import PatternEntry
 from .records import decode
@@ -204,8 +206,11 @@ class Ingest:
             self.store.bulk(INSERT_TOOLSETS, toolsets_table(toolsets))
         if rows:
             self._mark_retried(rows)
-            self.store.bulk(INSERT_CALLS, calls_table(rows))
+            calls = calls_table(rows)
+            self.store.bulk(INSERT_CALLS, calls)
+            rollup.count(self.store, calls)
             self.store.bulk(UPSERT_TRAJECTORIES, trajectories_table(rows))
+            self._remembered().parentage.link(rows)
         self._write_patterns()
         return new_messages
 
@@ -215,7 +220,9 @@ class Ingest:
         for row in rows if repeated else ():
             row.retried = row.step.call_id in repeated
         if stored := repeated - {row.step.call_id for row in rows}:
-            self.store.bulk(MARK_RETRIED, ids_table(stored))
+            ids = ids_table(stored)
+            with rollup.moving(self.store, ids):
+                self.store.bulk(MARK_RETRIED, ids)
 
     def _write_patterns(self) -> None:
         if self.recogniser is not None:
@@ -225,8 +232,9 @@ class Ingest:
             self.store.bulk(INSERT_PATTERNS, patterns_table(self._patterns))
         if self._settled:
             batch = pa.Table.from_pylist([item._asdict() for item in self._settled])
-            self.store.bulk(UPDATE_PATTERNS, batch)
-            self.store.bulk(UPDATE_AGENTS, batch)
+            with rollup.moving(self.store, ids_table(item.call_id for item in self._settled)):
+                self.store.bulk(UPDATE_PATTERNS, batch)
+                self.store.bulk(UPDATE_AGENTS, batch)
 
     def _save_positions(self, positions: Mapping[str, int]) -> None:
         if positions:
@@ -256,6 +264,7 @@ class _Memory:
         self.parser = Parser(self._given)
         self.finder = Finder(store)
         self.retries = Retries(store)
+        self.parentage = Parentage(store)
 
     def _given(self, caller: str, name: str) -> Given | None:
         """The stored answer that the provider gave this name."""

@@ -108,6 +108,8 @@ CREATE TABLE pattern_edits (
 );
 """
 
+_ADD_PARENTS = "ALTER TABLE trajectories ADD COLUMN parent_id VARCHAR"
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("create_the_first_tables", _CREATE_TABLES),
     Migration("add_proxy_keys", _ADD_PROXY_KEYS),
@@ -115,6 +117,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("compress_message_bodies", _COMPRESS_BODIES),
     Migration("add_feedback_and_verifications", _ADD_FEEDBACK),
     Migration("add_edits_of_patterns", _ADD_PATTERN_EDITS),
+    Migration("link_runs_to_their_parents", _ADD_PARENTS),
 )
 
 

@@ -100,6 +100,8 @@ class TrajectorySummary:
     success: bool | None
     success_source: str
     finished: bool
+    parent_id: str | None
+    """The run that has started this one, as somebody said; it may not be in the store."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ class TrajectoryDetail:
     trajectory: TrajectorySummary
     calls: list[CallSummary]
     messages: list[Message]
+    parent: TrajectorySummary | None
+    """None without one, or when it has no calls in the store."""
+    children: list[TrajectorySummary]
+    """Runs that this one has started, the oldest first, `MOST_CHILDREN` at most."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +168,7 @@ class ModelUse:
 
 
 Shape = TypeVar("Shape", CallSummary, TrajectorySummary)
+MOST_CHILDREN = 1_000
 
 
 def stats(store: Store) -> StoreStats:
@@ -221,7 +228,10 @@ def show_trajectory(store: Store, trajectory_id: str) -> TrajectoryDetail:
         WHERE c.trajectory_id = ? ORDER BY m.depth DESC, c.started_at LIMIT 1
     """
     tail = store.value(sql, [trajectory_id])
-    return TrajectoryDetail(found[0], calls, messages_of(store, tail) if tail else [])
+    above = _select(store, TrajectorySummary, "trajectories WHERE trajectory_id = ?", [found[0].parent_id])
+    sql = "trajectories WHERE parent_id = ? ORDER BY first_at, trajectory_id LIMIT ?"
+    below = _select(store, TrajectorySummary, sql, [trajectory_id, MOST_CHILDREN])
+    return TrajectoryDetail(found[0], calls, messages_of(store, tail) if tail else [], next(iter(above), None), below)
 
 
 def list_patterns(store: Store, limit: int = 1000) -> list[PatternSummary]:

@@ -69,6 +69,8 @@ class CallRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Content encoding of `response` (`gzip`, …); empty when it is plain."""
     teacher: str = ""
     """Name of the teacher that was asked, among several."""
+    parent: str = ""
+    """The run that has started this one, as the agent names it; see `parentage`. Empty when it named none."""
 
 
 _encoder = msgspec.msgpack.Encoder()
