@@ -6,6 +6,7 @@ the list stops at the first one that still lacks a label: a label that is slow t
 timeout, say) must not let luckier sessions overtake it, or the gate would see a sample chosen by its outcome.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,27 +51,38 @@ class SessionLoss:
     last_at: float
 
 
-# The calls that need a label. Shadow: whole teacher answers. Audit: calls that the student was chosen for and answered,
+# The calls that need a label. Shadow: whole teacher answers, and those of another version that the teacher has audited:
+# else a version could never prove itself behind a live one. Audit: calls that the student was chosen for and answered,
 # or lost to the teacher by its own fault.
 _NEEDED = {
-    SHADOW: "c.route = 'teacher' AND c.status = 200 AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false)"
-    " AND c.retried IS NOT TRUE",
+    SHADOW: "c.status = 200 AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false)"
+    " AND c.retried IS NOT TRUE AND (c.route = 'teacher' OR coalesce(a.teacher, '') <> '')",
     AUDIT: "c.retried IS NOT TRUE AND c.student = $student AND ((c.route = 'student' AND c.status = 200"
     " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false))"
     " OR coalesce(c.fallback, '') NOT IN ('', {no_label}))",
 }
-_SESSIONS = """
-SELECT c.trajectory_id, min(t.first_at) AS first_at, max(t.last_at) AS last_at, count(*) AS calls,
-       count(x.loss) AS labelled, avg(x.loss) AS mean, max(x.loss) AS worst
-FROM calls c JOIN trajectories t USING (trajectory_id)
-LEFT JOIN comparisons x ON x.call_id = c.call_id AND x.student = $student AND x.kind = $kind
-WHERE c.pattern_id = $pattern AND t.first_at > $after AND c.request_tail IS NOT NULL AND {needed}
-GROUP BY c.trajectory_id ORDER BY last_at, c.trajectory_id
+_AUDITS = """
+LEFT JOIN comparisons a ON a.call_id = c.call_id AND a.student = c.student AND a.kind = 'audit'
+    AND c.route = 'student' AND c.student <> $student
 """
-_UNLABELLED = """
-SELECT c.call_id, c.trajectory_id, c.fallback, c.prompt_tokens, c.completion_tokens, c.latency_ms
-FROM calls c
-WHERE c.pattern_id = $pattern AND c.request_tail IS NOT NULL AND list_contains($sessions, c.trajectory_id) AND {needed}
+# A session that another version served counts for shadow once all of its calls are audited. Where some are not, what is
+# left of it are the calls that went back to the teacher: a sample chosen by the other version's failures.
+_BLIND = "count(*) FILTER (c.route = 'student' AND coalesce(a.teacher, '') = '' AND $kind = 'shadow')"
+_SESSIONS = f"""
+SELECT c.trajectory_id, min(t.first_at) AS first_at, max(t.last_at) AS last_at,
+       count(*) FILTER ({{needed}}) AS calls, count(x.loss) FILTER ({{needed}}) AS labelled,
+       avg(x.loss) FILTER ({{needed}}) AS mean, max(x.loss) FILTER ({{needed}}) AS worst
+FROM calls c JOIN trajectories t USING (trajectory_id) {_AUDITS}
+LEFT JOIN comparisons x ON x.call_id = c.call_id AND x.student = $student AND x.kind = $kind
+WHERE c.pattern_id = $pattern AND t.first_at > $after AND c.request_tail IS NOT NULL
+GROUP BY c.trajectory_id HAVING calls > 0 AND {_BLIND} = 0 ORDER BY last_at, c.trajectory_id
+"""
+_UNLABELLED = f"""
+SELECT c.call_id, c.trajectory_id, c.fallback, c.prompt_tokens, c.completion_tokens, c.latency_ms,
+       a.teacher AS audited, a.teacher_prompt_tokens, a.teacher_completion_tokens
+FROM calls c {_AUDITS}
+WHERE c.pattern_id = $pattern AND c.request_tail IS NOT NULL AND list_contains($sessions, c.trajectory_id)
+  AND {{needed}}
   AND NOT EXISTS (SELECT 1 FROM comparisons x WHERE x.call_id = c.call_id AND x.student = $student AND x.kind = $kind)
 ORDER BY c.started_at, c.call_id
 """
@@ -178,6 +190,8 @@ def _load(store: Store, scope: Scope, rows: Sequence[Mapping[str, Any]]) -> list
 
 def _task(scope: Scope, row: Mapping[str, Any], request: dict[str, Any], answer: dict[str, Any] | None) -> Task:
     fallback = row["fallback"] if scope.kind == AUDIT else ""
+    if row["audited"]:
+        return _behind_live(scope, row, request)
     return Task(
         kind=scope.kind,
         call_id=row["call_id"],
@@ -190,6 +204,20 @@ def _task(scope: Scope, row: Mapping[str, Any], request: dict[str, Any], answer:
         usage=(None, None) if fallback else (row["prompt_tokens"], row["completion_tokens"]),
         latency_ms=None if fallback else row["latency_ms"],
         failure=f"fallback:{fallback}" if fallback else "",
+    )
+
+
+def _behind_live(scope: Scope, row: Mapping[str, Any], request: dict[str, Any]) -> Task:
+    """A shadow task on a call that another version served: the reference is what the audit heard from the teacher."""
+    return Task(
+        kind=scope.kind,
+        call_id=row["call_id"],
+        pattern_id=scope.pattern_id,
+        trajectory_id=row["trajectory_id"],
+        student=scope.student,
+        request=request,
+        answer=json.loads(row["audited"]),
+        usage=(row["teacher_prompt_tokens"], row["teacher_completion_tokens"]),
     )
 
 

@@ -82,6 +82,22 @@ def test_a_session_counts_when_it_is_over_and_labelled(world: Any) -> None:
     assert [one.worst for one in sessions.closed(store, shadow, fed=fed, idle_before=world.now + 1)] == [1.0, 0.5]
 
 
+def test_a_new_version_is_shadowed_on_what_the_live_one_served_and_the_teacher_audited(world: Any) -> None:
+    """Behind a version that serves everything there is no other reference than the audits' answers."""
+    snapshot, store = world.now, world.plane.store
+    (first, second) = world.play(2, route="student", student=world.version)
+    newer = Scope(world.pattern, "parcels@ffffffffffff", SHADOW, after=snapshot)
+    assert sessions.sessions(store, newer) == []
+    (task, _) = sessions.tasks(store, scope(world, AUDIT, after=snapshot), 10)
+    said = {"role": "assistant", "content": "the teacher's word"}
+    world.plane.keeper.deliver(Label(task, 1.0, "kind", 1, said, world.now, 5.0, (50, 10)))
+    world.plane.catch_up()
+    (behind,) = sessions.tasks(store, newer, 10)
+    assert (behind.call_id, behind.answer, behind.usage, behind.kind) == (first, said, (50, 10), SHADOW)
+    assert second not in {row.call_id for row in sessions.tasks(store, newer, 10)}
+    assert sessions.tasks(store, scope(world, after=snapshot), 10) == []  # its own audits are no shadow evidence
+
+
 def test_counts_of_faults_and_of_sessions(world: Any) -> None:
     world.play(3, route="student", student=world.version)
     world.play(2, route="teacher", student=world.version, fallback="student_timeout")
