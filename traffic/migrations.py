@@ -14,6 +14,7 @@ from typing import NamedTuple
 import duckdb
 
 from .errors import StoreTooNew
+from .sums import TABLES, rebuild_sql
 
 
 class Migration(NamedTuple):
@@ -108,6 +109,36 @@ CREATE TABLE pattern_edits (
 );
 """
 
+# `loss` and `reason` of a comparison are what counts now; what the rules had said stays beside it, and every later
+# verdict is a row of `verdicts`.
+_ADD_VERDICTS = """
+ALTER TABLE comparisons ADD COLUMN policy VARCHAR;
+ALTER TABLE comparisons ADD COLUMN ruled_loss DOUBLE;
+ALTER TABLE comparisons ADD COLUMN ruled_reason VARCHAR;
+ALTER TABLE comparisons ADD COLUMN decided_by VARCHAR;
+ALTER TABLE comparisons ADD COLUMN waits BOOLEAN;
+ALTER TABLE comparisons ADD COLUMN changed_at DOUBLE;
+UPDATE comparisons SET policy = '', ruled_loss = loss, ruled_reason = reason, decided_by = 'rules', waits = FALSE,
+    changed_at = comparisons."at";
+CREATE TABLE verdicts (
+    seq BIGINT PRIMARY KEY, "at" DOUBLE NOT NULL, call_id UUID NOT NULL, student VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL, pattern_id VARCHAR NOT NULL, source VARCHAR NOT NULL, who VARCHAR NOT NULL,
+    verdict VARCHAR NOT NULL, loss DOUBLE, reason VARCHAR NOT NULL, comparator INTEGER, policy VARCHAR,
+    asked INTEGER NOT NULL, prompt_tokens BIGINT, completion_tokens BIGINT, usd DOUBLE
+);
+CREATE TABLE tool_rules (
+    seq BIGINT PRIMARY KEY, "at" DOUBLE NOT NULL, pattern_id VARCHAR NOT NULL, tool VARCHAR NOT NULL,
+    source VARCHAR NOT NULL, detail VARCHAR NOT NULL, actor VARCHAR NOT NULL, reason VARCHAR NOT NULL
+);
+CREATE TABLE teacher_repeats (
+    call_id UUID PRIMARY KEY, pattern_id VARCHAR NOT NULL, trajectory_id VARCHAR NOT NULL, loss DOUBLE NOT NULL,
+    reason VARCHAR NOT NULL, comparator INTEGER NOT NULL, policy VARCHAR NOT NULL, answer VARCHAR NOT NULL,
+    "at" DOUBLE NOT NULL, latency_ms DOUBLE, prompt_tokens BIGINT, completion_tokens BIGINT
+);
+"""
+
+_ADD_SCORES = "ALTER TABLE comparisons ADD COLUMN score DOUBLE"
+
 _ADD_PARENTS = "ALTER TABLE trajectories ADD COLUMN parent_id VARCHAR"
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -117,7 +148,10 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("compress_message_bodies", _COMPRESS_BODIES),
     Migration("add_feedback_and_verifications", _ADD_FEEDBACK),
     Migration("add_edits_of_patterns", _ADD_PATTERN_EDITS),
+    Migration("add_verdicts_tool_rules_and_teacher_repeats", _ADD_VERDICTS),
     Migration("link_runs_to_their_parents", _ADD_PARENTS),
+    Migration("keep_the_score_of_a_compared_answer", _ADD_SCORES),
+    Migration("keep_sums_of_calls", TABLES + rebuild_sql()),
 )
 
 

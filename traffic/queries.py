@@ -13,6 +13,12 @@ from .canonical import loads
 from .conversations import Message, answer_of, messages_of, request_of
 from .errors import BadInput, UnknownName
 from .store import Params, Store
+from .totals import ModelUse as ModelUse
+from .totals import PatternSummary as PatternSummary
+from .totals import TrafficPoint as TrafficPoint
+from .totals import list_patterns as list_patterns
+from .totals import model_use as model_use
+from .totals import traffic_by_minute as traffic_by_minute
 
 
 @dataclass(frozen=True)
@@ -117,56 +123,6 @@ class TrajectoryDetail:
     """Runs that this one has started, the oldest first, `MOST_CHILDREN` at most."""
 
 
-@dataclass(frozen=True)
-class PatternSummary:
-    """One pattern and its traffic."""
-
-    pattern_id: str
-    agent_id: str
-    name: str
-    version: int
-    role: str
-    created_at: float
-    calls: int
-    sessions: int
-    """Agent runs with at least one call of the pattern."""
-    teacher_calls: int
-    student_calls: int
-    fallback_calls: int
-    """Calls meant for a student that the teacher answered; among `teacher_calls`."""
-    prompt_tokens: int
-    completion_tokens: int
-    first_at: float | None
-    last_at: float | None
-
-
-@dataclass(frozen=True)
-class TrafficPoint:
-    """Calls of one route in one bucket of time."""
-
-    at: float
-    """Start of the bucket."""
-    route: str
-    calls: int
-    failed: int
-    """Calls without a good status, or that were cancelled."""
-    prompt_tokens: int
-    completion_tokens: int
-
-
-@dataclass(frozen=True)
-class ModelUse:
-    """What one model on one route has done."""
-
-    route: str
-    model: str
-    calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    latency_p50_ms: float | None
-    latency_p95_ms: float | None
-
-
 Shape = TypeVar("Shape", CallSummary, TrajectorySummary)
 MOST_CHILDREN = 1_000
 
@@ -234,61 +190,12 @@ def show_trajectory(store: Store, trajectory_id: str) -> TrajectoryDetail:
     return TrajectoryDetail(found[0], calls, messages_of(store, tail) if tail else [], next(iter(above), None), below)
 
 
-def list_patterns(store: Store, limit: int = 1000) -> list[PatternSummary]:
-    """Patterns, the busiest first."""
-    return _patterns(store, "", [limit])
-
-
 def show_pattern(store: Store, pattern_id: str) -> tuple[PatternSummary, dict[str, Any]]:
     """One pattern and its entry in the registry. Raises UnknownName."""
-    found = _patterns(store, "WHERE p.pattern_id = ?", [pattern_id, 1])
+    found = list_patterns(store, 1, pattern=pattern_id)
     if not found:
         raise UnknownName(f"There is no pattern {pattern_id!r}. List them with: tutelage patterns list")
     return found[0], loads(store.value("SELECT body FROM patterns WHERE pattern_id = ?", [pattern_id]))
-
-
-def _patterns(store: Store, where: str, values: list[Any]) -> list[PatternSummary]:
-    counts = "c.call_id IS NOT NULL AND c.retried IS NOT TRUE"
-    sql = f"""
-        SELECT p.pattern_id, p.agent_id, p.name, p.version, p.role, p.created_at, count_if({counts}) AS calls,
-            count(DISTINCT c.trajectory_id) AS sessions, count_if(c.route = 'teacher' AND {counts}) AS teacher_calls,
-            count_if(c.route = 'student' AND {counts}) AS student_calls,
-            count_if(c.fallback <> '' AND {counts}) AS fallback_calls,
-            coalesce(sum(c.prompt_tokens), 0)::BIGINT AS prompt_tokens,
-            coalesce(sum(c.completion_tokens), 0)::BIGINT AS completion_tokens,
-            min(c.started_at) AS first_at, max(c.started_at) AS last_at
-        FROM patterns p LEFT JOIN calls c ON c.pattern_id = p.pattern_id {where}
-        GROUP BY ALL ORDER BY calls DESC, p.created_at, p.pattern_id LIMIT ?
-    """
-    return [PatternSummary(**row) for row in store.query(sql, values)]
-
-
-def traffic_by_minute(
-    store: Store, since: float = 0.0, *, bucket_s: float = 60.0, pattern: str | None = None
-) -> list[TrafficPoint]:
-    """Calls by route in buckets of time, oldest first; buckets without calls are left out."""
-    where, values = _where({"started_at >= ?": since, "pattern_id = ?": pattern})
-    sql = f"""
-        SELECT floor(started_at / ?) * ? AS at, route, count_if(retried IS NOT TRUE) AS calls,
-            count_if(retried IS NOT TRUE AND (cancelled OR status >= 400 OR status = 0)) AS failed,
-            coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
-            coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens
-        FROM calls {where} GROUP BY ALL ORDER BY 1, route
-    """
-    return [TrafficPoint(**row) for row in store.query(sql, [bucket_s, bucket_s, *values])]
-
-
-def model_use(store: Store, since: float = 0.0, *, pattern: str | None = None) -> list[ModelUse]:
-    """Calls, tokens and latency by route and model: what money is computed from."""
-    where, values = _where({"started_at >= ?": since, "pattern_id = ?": pattern})
-    sql = f"""
-        SELECT route, model, count_if(retried IS NOT TRUE) AS calls,
-            coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
-            coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
-            quantile_cont(latency_ms, 0.5) AS latency_p50_ms, quantile_cont(latency_ms, 0.95) AS latency_p95_ms
-        FROM calls {where} GROUP BY route, model ORDER BY calls DESC, route, model
-    """
-    return [ModelUse(**row) for row in store.query(sql, values)]
 
 
 def _where(conditions: dict[str, Any]) -> tuple[str, list[Any]]:
