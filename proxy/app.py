@@ -17,7 +17,7 @@ from ..traffic.canonical import loads
 from ..traffic.errors import BadInput
 from ..traffic.journal import JournalWriter
 from ..traffic.patterns import RegistryReader, facts_of
-from . import feedback, openai_errors
+from . import feedback, intake, openai_errors
 from .decide import decide
 from .exchange import Exchange, is_text
 from .http_messages import Reply, Request
@@ -45,11 +45,12 @@ class DataPlane:
     keys: KeyRing
     max_body_bytes: int
     max_concurrent: int = 2000
+    intake: bool = True
     in_flight: int = 0
 
     def wants_pieces(self, request: Request) -> bool:
         """Whether an upload of another endpoint is passed on piece by piece."""
-        if request.path == CHAT or "json" in request.named.get("content-type", ""):
+        if request.path in (CHAT, intake.PATH) or "json" in request.named.get("content-type", ""):
             return False
         length = request.named.get("content-length", "")
         return "transfer-encoding" in request.named or (length.isdigit() and int(length) > STREAMED_UPLOAD)
@@ -105,6 +106,9 @@ class DataPlane:
             await self._chat(call, request.body)
         elif call.path == feedback.PATH:
             self._feedback(call, request.body)
+        elif call.path == intake.PATH:
+            plain = unpacked(request.body, call.named.get("content-encoding", ""), self.max_body_bytes)
+            await intake.serve(call, plain, lambda: self.journal.stats.behind, self.intake)
         elif call.path.startswith("/v1/") and not _CLIMBS.search(call.path):
             await self._other(call, request)
         else:

@@ -17,10 +17,13 @@ OPENING_ROLES_LEFT_OUT = ("system", "developer")
 TRAJECTORY_HEADER = "x-tutelage-trajectory"
 PATTERN_HEADER = "x-tutelage-pattern"
 PARENT_HEADER = "x-tutelage-parent"
+CONVERSATION_HEADER = "x-tutelage-conversation"
+"""Names what several runs have in common, such as a thread: all of them are routed alike."""
 TRAJECTORY_KEY = "tutelage_trajectory"
 """Key in the request's `metadata` that names the trajectory; the header wins."""
 PATTERN_KEY = "tutelage_pattern"
 PARENT_KEY = "tutelage_parent"
+CONVERSATION_KEY = "tutelage_conversation"
 
 _sorted = msgspec.json.Encoder(order="deterministic")
 
@@ -50,11 +53,12 @@ def call_facts(headers: Mapping[str, str], body: dict[str, Any], size: int, call
     metadata = body.get("metadata")
     named = metadata if isinstance(metadata, dict) else {}
     trajectory = headers.get(TRAJECTORY_HEADER) or _text(named.get(TRAJECTORY_KEY))
+    conversation = headers.get(CONVERSATION_HEADER) or _text(named.get(CONVERSATION_KEY))
     return CallFacts(
         body=body,
         size=size,
         caller=caller,
-        session=session_key(caller, trajectory, body),
+        session=session_key(caller, conversation or trajectory, body),
         trajectory=trajectory,
         hint=headers.get(PATTERN_HEADER) or _text(named.get(PATTERN_KEY)),
         parent=headers.get(PARENT_HEADER) or _text(named.get(PARENT_KEY)),
@@ -65,8 +69,9 @@ def call_facts(headers: Mapping[str, str], body: dict[str, Any], size: int, call
 def session_key(caller: str, explicit: str, body: dict[str, Any]) -> str:
     """32 hex digits: the same for all calls of one run, different (almost surely) for runs that open differently.
 
-    The explicit id decides when there is one; else the messages before the first assistant message, but at least up
-    to the first user message (some agents open with a greeting), system and developer messages left out.
+    The explicit id (of the conversation, else of the run) decides when there is one; else the messages before the first
+    assistant message, but at least up to the first user message (some agents open with a greeting), system and
+    developer messages left out.
     """
     digest = blake2b(caller.encode(), digest_size=16, person=b"session-1")
     if explicit:

@@ -86,6 +86,9 @@ class DataPlaneOptions:
     """Longest wait for the student's answer before the call falls open to the teacher, in seconds."""
     caller_memory_s: float = 3600.0
     """A caller may be served by the student for this long after the teacher last accepted its key, in seconds."""
+    intake: bool = True
+    """Take records of calls that agents made elsewhere (`POST /v1/tutelage/records`). Who posts them says what the
+    teacher answered: ask for keys (`require_keys`) where not all who can reach the port are trusted."""
     journal_sync: str = "interval"
     """`interval`: fdatasync at most every 50 ms; `always`: each batch; `os`: left to the system."""
 

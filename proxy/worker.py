@@ -71,6 +71,7 @@ def build(options: DataPlaneOptions, upstream: Upstream) -> DataPlane:
         keys=KeyRing(data.keys, KeyRates(data.rates), secret, options.require_keys),
         max_body_bytes=options.max_body_bytes,
         max_concurrent=options.max_concurrent,
+        intake=options.intake,
     )
 
 

@@ -70,3 +70,14 @@ def test_names_come_from_headers_before_metadata() -> None:
 @pytest.mark.parametrize(("text", "count"), [("2", 2), ("", 0), ("-1", 0), ("²", 0), ("9" * 50, 0)])
 def test_retry_counts(text: str, count: int) -> None:
     assert retry_count({"x-stainless-retry-count": text}) == count
+
+
+def test_runs_of_one_conversation_share_a_session_and_stay_runs_of_their_own() -> None:
+    first, second = ({"x-tutelage-conversation": "thread 1", "x-tutelage-trajectory": name} for name in ("a", "b"))
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    facts = [call_facts(headers, body, 10, "caller") for headers in (first, second)]
+    assert facts[0].session == facts[1].session
+    assert [one.trajectory for one in facts] == ["a", "b"]
+    named = {**body, "metadata": {"tutelage_conversation": "thread 1"}}
+    assert call_facts({}, named, 10, "caller").session == facts[0].session
+    assert call_facts({}, body, 10, "caller").session != facts[0].session
