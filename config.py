@@ -39,6 +39,7 @@ from .serving.options import ServingOptions
 from .traffic.errors import BadInput
 from .traffic.layout import DataDir
 from .traffic.outcome_rules import OutcomeRules
+from .traffic.tool_policy import ToolRule
 
 DEFAULT_FILE = "tutelage.toml"
 OPENAI = "https://api.openai.com/v1"
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     distill: Section = {}
     prices: dict[str, Section] = {}
     teachers: dict[str, Section] = {}
+    tools: dict[str, Section] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -231,6 +233,7 @@ class Config:
             "outcomes": _options(OutcomeRules, "outcomes", {}, settings.outcomes),
             "verifiers": settings.verifiers,
             "prices": {name: _options(Price, f"prices.{name}", {}, price) for name, price in settings.prices.items()},
+            "tools": {name: _options(ToolRule, f"tools.{name}", {}, rule) for name, rule in settings.tools.items()},
         }
         return _options(ControlOptions, "control", base, settings.control)
 
@@ -247,7 +250,7 @@ class Config:
 
 def _options(kind: type[Options], section: str, base: Section, chosen: Section) -> Options:
     """`base` overridden by `chosen` as `kind`. Values from the environment are text, hence the lax conversion."""
-    known = [field.name for field in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
+    known = [field.name for field in msgspec.inspect.type_info(kind).fields]  # pyright: ignore[reportAttributeAccessIssue]
     unknown = sorted(set(chosen) - set(known))
     if unknown:
         raise BadInput(f"Unknown setting {section}.{unknown[0]}. Known in [{section}]: {', '.join(known)}.")

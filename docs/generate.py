@@ -13,6 +13,7 @@ SECTIONS = (
     ("routing", "proxy/options.py", "RoutingOptions", "Gate, ramp and guard"),
     ("store", "proxy/options.py", "StoreOptions", "What is kept"),
     ("store.per_pattern.NAME", "proxy/options.py", "PatternStoreOptions", "What is kept of a pattern"),
+    ("tools.NAME", "traffic/tool_policy.py", "ToolRule", "How calls of a tool are compared"),
     ("outcomes", "traffic/outcome_rules.py", "OutcomeRules", "What a success is"),
     ("proxy", "proxy/options.py", "DataPlaneOptions", "The agents' port"),
     ("control", "proxy/options.py", "ControlOptions", "The control plane"),
@@ -23,7 +24,7 @@ SECTIONS = (
 SET_ELSEWHERE = {
     "proxy": {"data", "teacher_url", "host", "port", "workers", "student_url", "teachers"},
     "control": {"data", "teacher_url", "port", "teacher_key_env", "teacher_model", "teachers", "student_url"}
-    | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers"},
+    | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers", "tools", "settings"},
     "serving": {"data", "port"},
     "distill": {"data"},
     "": {
@@ -36,6 +37,7 @@ SET_ELSEWHERE = {
         "distill",
         "prices",
         "teachers",
+        "tools",
         "model_config",
     },
 }

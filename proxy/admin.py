@@ -31,9 +31,12 @@ from .admin_intents import add_intents
 from .admin_keys import add_keys
 from .admin_patterns import PatternAdmin, add_patterns
 from .admin_store import add_store
+from .admin_tools import add_tools
+from .admin_verdicts import add_verdicts
 from .explain import explain
 from .key_store import KeyBook
 from .overview import Overview
+from .tool_policies import PolicyBook
 
 LONGEST_LIST = 10_000
 
@@ -58,6 +61,7 @@ class Admin:
 
     overview: Overview
     data: DataDir
+    policies: PolicyBook
     clock: Callable[[], float] = time.time
     hosts: Collection[str] | None = ()
     """Names beside those of this machine under which the API may be asked; None: any."""
@@ -76,6 +80,8 @@ class Admin:
         add_intents(app, self.overview.store, self.data, self._one)
         add_store(app, self.overview, self.data, self.clock)
         add_patterns(app, PatternAdmin(self.overview, self.clock, self._one))
+        add_verdicts(app, self.overview.store, self.policies, self._one, self.clock)
+        add_tools(app, self.policies, self._one)
         self._add_pages(app)
         return app
 

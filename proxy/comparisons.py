@@ -1,11 +1,12 @@
-"""Verdicts on single calls, as rows of the table `comparisons`.
+"""Comparisons of single calls, as rows of the table `comparisons`.
 
-A call is compared once per student and kind; writing the same comparison again changes nothing.
+A call is compared once per student and kind; writing the same comparison again changes nothing. `loss` and `reason` are
+what counts now; what the rules said is kept beside them when a judge or a person says otherwise (`verdicts`).
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 
@@ -36,9 +37,17 @@ class Comparison:
     student_completion_tokens: int | None = None
     teacher_prompt_tokens: int | None = None
     teacher_completion_tokens: int | None = None
+    policy: str = ""
+    """Digest of the tool policy that it was made under; empty for the most cautious one."""
+    waits: bool = False
+    """A judge has yet to decide: the session is no evidence until then."""
+    decided_by: str = "rules"
+    """Whose word `loss` and `reason` are: `rules`, `judge` or `human`."""
+    score: float | None = None
+    """How sure the student said it was, in shadow; of a served answer the call knows it."""
 
 
-_ARROW = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+_ARROW = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
 _SCHEMA = pa.schema({name: _ARROW[(get_args(hint) or (hint,))[0]] for name, hint in get_type_hints(Comparison).items()})
 _COLUMNS = ", ".join(f"comparisons.{field.name}" for field in fields(Comparison))
 
@@ -48,8 +57,10 @@ def save(store: Store, comparisons: Sequence[Comparison]) -> int:
     if not comparisons:
         return 0
     sql = """
-        INSERT INTO comparisons BY NAME SELECT * REPLACE (CAST(call_id AS UUID) AS call_id) FROM batch
-        ON CONFLICT DO NOTHING
+        INSERT INTO comparisons BY NAME
+        SELECT * REPLACE (CAST(call_id AS UUID) AS call_id), loss AS ruled_loss, reason AS ruled_reason,
+            batch."at" AS changed_at
+        FROM batch ON CONFLICT DO NOTHING
     """
     return store.bulk(sql, pa.Table.from_pylist([asdict(one) for one in comparisons], _SCHEMA))
 
@@ -65,6 +76,16 @@ def listed(
     """
     values = {"pattern": pattern_id, "student": student, "least": 1e-9 if worse_only else 0.0, "limit": limit}
     return [Comparison(**row) for row in store.query(sql, values)]
+
+
+def changed_since(store: Store, since: float) -> list[dict[str, Any]]:
+    """Sessions of which a label has changed at or after a moment (Unix seconds), the earliest change first: rows of
+    pattern_id, student, kind, trajectory_id, changed_at."""
+    sql = """
+        SELECT pattern_id, student, kind, trajectory_id, max(changed_at) AS changed_at FROM comparisons
+        WHERE changed_at >= ? AND changed_at > comparisons."at" GROUP BY ALL ORDER BY changed_at, trajectory_id
+    """
+    return store.query(sql, (since,))
 
 
 def count_since(store: Store, kind: str, since: float) -> int:

@@ -33,6 +33,7 @@ from .options import ControlOptions, from_environment
 from .overview import Overview
 from .shadow import AUDIT, SHADOW, Asked, Endpoint, Runner
 from .teachers import Teacher, Teachers
+from .tool_policies import PolicyBook
 
 logger = logging.getLogger(__name__)
 ANY_HOST = ("0.0.0.0", "::", "")
@@ -49,6 +50,7 @@ class ControlPlane:
     store: Store
     keeper: Keeper
     verifying: Verifying
+    policies: PolicyBook
     runners: list[Runner] = field(default_factory=list)
     clock: Callable[[], float] = time.time
 
@@ -74,14 +76,15 @@ class ControlPlane:
             raise
         functions = Verifiers(options.verifiers, options.verifier_limit_s)
         verifying = Verifying(store, functions, options.routing.session_idle_s, clock)
-        return cls(options, data, lock, store, keeper, verifying, clock=clock)
+        policies = PolicyBook(store, options.tools, clock)
+        return cls(options, data, lock, store, keeper, verifying, policies, clock=clock)
 
     @property
     def app(self) -> Any:
         """The admin API and the dashboard, as an ASGI application."""
         overview = Overview(self.store, self.keeper, self.options, self.data.runs, self.runners)
         hosts = None if self.options.host in ANY_HOST else (self.options.host,)
-        app = Admin(overview, self.data, self.clock, hosts).app()
+        app = Admin(overview, self.data, self.policies, self.clock, hosts).app()
         add_feedback(app, self.store, self.verifying, self.clock)
         return app
 

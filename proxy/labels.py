@@ -64,6 +64,8 @@ def comparison_of(label: Label) -> Comparison:
         student_completion_tokens=student[1][1],
         teacher_prompt_tokens=teacher[1][0],
         teacher_completion_tokens=teacher[1][1],
+        policy=label.policy,
+        score=label.score,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from ..traffic.outcome_rules import OutcomeRules
+from ..traffic.tool_policy import ToolRule
 
 Options = TypeVar("Options")
 ENVIRONMENT = "TUTELAGE_OPTIONS"
@@ -197,6 +198,8 @@ class ControlOptions:
     prices: dict[str, Price] = field(default_factory=dict)
     """Price by model name; beats the table that comes with the package. A model in neither has an unknown price, never
     zero."""
+    tools: dict[str, ToolRule] = field(default_factory=dict)
+    """How calls of a tool are compared, by the tool's name."""
     store: StoreOptions = field(default_factory=StoreOptions)
     """How much of the traffic is kept."""
     outcomes: OutcomeRules | None = None

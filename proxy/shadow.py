@@ -68,6 +68,10 @@ class Label:
     at: float
     latency_ms: float | None
     usage: tuple[int | None, int | None] = (None, None)
+    policy: str = ""
+    """Digest of the tool policy it was made under."""
+    score: float | None = None
+    """How sure the student said it was; None where its server does not say."""
 
 
 @dataclass(frozen=True)

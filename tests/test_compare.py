@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.traffic.compare import COMPARATOR, ToolPolicy, compare
+from tutelage.traffic.compare import COMPARATOR, compare
+from tutelage.traffic.tool_policy import ToolPolicy, ToolRule
 
 READ = "get_weather"
 TOOLS = [
@@ -31,7 +32,10 @@ TOOLS = [
     {"type": "function", "function": {"name": READ, "parameters": {"type": "object"}}},
 ]
 POLICY = ToolPolicy(
-    read_only=frozenset({READ}), free_text=frozenset({"note"}), ignored=frozenset({"set_temperature.trace_id"})
+    rules={
+        READ: ToolRule(kind="read-only", free_text=("why",)),
+        "set_temperature": ToolRule(free_text=("note",), ignore=("trace_id",)),
+    }
 )
 
 
@@ -83,7 +87,10 @@ def heat(**arguments: Any) -> dict[str, Any]:
         (heat(), heat(room="a"), 1, "arguments:set_temperature.room"),
         (heat(note="It is cold."), heat(note="it is cold"), 0, "same"),
         (heat(note="It is cold."), heat(note="it is not cold"), 1, "arguments:set_temperature.note"),
+        (heat(note="It is cold."), heat(note="it feels chilly"), 1, "unsure:set_temperature.note"),
+        (heat(note="cold", degrees=1), heat(note="chilly", degrees=2), 1, "arguments:set_temperature.degrees"),
         (heat(trace_id="1"), heat(trace_id="2"), 0, "same"),
+        (heat(trace_id="1"), heat(), 0, "same"),
         (acts((READ, {"q": "a"})), acts((READ, {"q": "b"})), 0.5, f"arguments:{READ}.q"),
         (says("The light is on."), says("the light is on"), 0, "same"),
         (says("It is 1.5."), says("It is 15."), 1, "numbers"),
@@ -91,7 +98,7 @@ def heat(**arguments: Any) -> dict[str, Any]:
     ],
 )
 def test_rules(teacher: dict[str, Any], student: dict[str, Any] | None, loss: float, reason: str) -> None:
-    assert compare(teacher, student, TOOLS, POLICY) == (loss, reason, COMPARATOR)
+    assert compare(teacher, student, TOOLS, POLICY) == (loss, reason, COMPARATOR, POLICY.digest)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +111,13 @@ def test_rules(teacher: dict[str, Any], student: dict[str, Any] | None, loss: fl
         ([(READ, {"q": 1}), ("lock", {"d": 1})], [("lock", {"d": 2}), (READ, {"q": 3})], 1, "arguments:lock.d"),
         ([(READ, {"q": 1}), (READ, {"q": 2})], [(READ, {"q": 3}), (READ, {"q": 1})], 0.5, f"arguments:{READ}.q"),
         ([(READ, {}), (READ, {})], [(READ, {})], 1, "tools"),
+        ([(READ, {"why": "warm"})], [(READ, {"why": "hot"})], 0.5, f"unsure:{READ}.why"),
+        (
+            [("set_temperature", {"note": "warm"}), (READ, {"q": 1})],
+            [("set_temperature", {"note": "hot"}), (READ, {"q": 2})],
+            1,
+            f"arguments:{READ}.q",
+        ),
     ],
 )
 def test_several_calls(teacher: list[Any], student: list[Any], loss: float, reason: str) -> None:
@@ -119,6 +133,30 @@ def test_without_a_policy_every_tool_writes() -> None:
 def test_an_answer_that_was_cut_off_is_a_loss(finish: str) -> None:
     message = says("The light is on.")
     assert compare(message, message, TOOLS, finish=finish)[:2] == (1, f"invalid:{finish}")
+
+
+@pytest.mark.parametrize(
+    ("rule", "one", "other", "reason"),
+    [
+        (ToolRule(free_text=("order.note",)), {"order": {"note": "Hi."}}, {"order": {"note": "hi"}}, "same"),
+        (ToolRule(free_text=("rows[].note",)), {"rows": [{"note": "Hi."}]}, {"rows": [{"note": "hi"}]}, "same"),
+        (ToolRule(free_text=("rows",)), {"rows": [{"note": "Hi."}]}, {"rows": [{"note": "hi"}]}, "same"),
+        (ToolRule(ignore=("meta",)), {"meta": {"at": 1}}, {"meta": {"at": 2}}, "same"),
+        (ToolRule(ignore=("met",)), {"meta": {"at": 1}}, {"meta": {"at": 2}}, "arguments:lock.meta.at"),
+        (ToolRule(), {"rows": [1, {"a": 2}]}, {"rows": [1, {"a": 3}]}, "arguments:lock.rows[1].a"),
+        (ToolRule(), {"rows": [1]}, {"rows": [1, 2]}, "arguments:lock.rows"),
+        (ToolRule(), {"rows": {}}, {"rows": []}, "arguments:lock.rows"),
+    ],
+)
+def test_parameters_inside_others(rule: ToolRule, one: Any, other: Any, reason: str) -> None:
+    found = compare(acts(("lock", one)), acts(("lock", other)), TOOLS, ToolPolicy(rules={"lock": rule}))
+    assert found.reason == reason
+
+
+def test_values_of_any_depth_are_compared() -> None:
+    """Each side is 2,000 levels deep; the difference lies at the bottom."""
+    deep = [acts(("lock", '{"d":' + "[" * 2000 + bottom + "]" * 2000 + "}")) for bottom in "12"]
+    assert compare(deep[0], deep[1], TOOLS).loss == 1
 
 
 def test_true_is_not_one() -> None:

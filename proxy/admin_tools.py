@@ -1,0 +1,76 @@
+"""The admin API's part for tool policies: how calls of a pattern's tools are compared (docs/comparison.md)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from ..traffic.tool_policy import ToolRule
+from .admin_http import answer, read_body
+from .tool_policies import PolicyBook
+
+
+class ToolsOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of `PUT /api/patterns/PATTERN/tools`."""
+
+    tools: dict[str, ToolRule | None]
+    """Rules by tool; tools that are not named stay as they are, null takes back what people said."""
+    who: str = "api"
+    reason: str = ""
+
+
+class GuessOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /api/patterns/PATTERN/tools/guess`."""
+
+    who: str = "api"
+
+
+def add_tools(app: FastAPI, policies: PolicyBook, one: Callable[[str], str]) -> None:
+    """Add the routes under `/api/patterns/PATTERN/tools`. `one`: id of the one pattern of an id or name."""
+
+    @app.get("/api/patterns/{pattern}/tools")
+    def tools(pattern: str) -> Response:
+        return answer(_shown(policies, one(pattern)))
+
+    @app.put("/api/patterns/{pattern}/tools")
+    async def change(pattern: str, request: Request) -> Response:
+        order = await read_body(request, ToolsOrder)
+
+        def work() -> Response:
+            wanted = one(pattern)
+            policies.change(wanted, order.tools, order.who, order.reason)
+            return answer(_shown(policies, wanted))
+
+        return await run_in_threadpool(work)
+
+    @app.post("/api/patterns/{pattern}/tools/guess")
+    async def guess(pattern: str, request: Request) -> Response:
+        order = await read_body(request, GuessOrder)
+
+        def work() -> Response:
+            wanted = one(pattern)
+            policies.guess(wanted, order.who)
+            return answer(_shown(policies, wanted))
+
+        return await run_in_threadpool(work)
+
+
+def _shown(policies: PolicyBook, pattern_id: str) -> dict[str, Any]:
+    tools = [
+        {
+            "tool": ruled.tool,
+            **msgspec.to_builtins(ruled.rule),
+            "source": ruled.source,
+            "reason": ruled.reason,
+            "actor": ruled.actor,
+            "at": ruled.at,
+            "parameters": ruled.parameters,
+            "description": ruled.description,
+        }
+        for ruled in policies.tools(pattern_id)
+    ]
+    history = policies.history(pattern_id)
+    return {"pattern_id": pattern_id, "policy": policies.policy(pattern_id).digest, "tools": tools, "history": history}
