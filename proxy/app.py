@@ -13,22 +13,23 @@ from typing import Any
 
 import msgspec
 
-from ..traffic.canonical import loads
 from ..traffic.errors import BadInput
 from ..traffic.journal import JournalWriter
 from ..traffic.patterns import RegistryReader, facts_of
+from ..traffic.tool_lists import load_request
 from . import feedback, intake, openai_errors
 from .decide import decide
 from .exchange import Exchange, is_text
 from .http_messages import Reply, Request
 from .identify import PARENT_HEADER, PATTERN_HEADER, TRAJECTORY_HEADER, call_facts, retry_count
-from .keys import KeyRing
+from .keys import Admission, KeyRing
 from .relay import CHAT, MODELS, Relay
 from .routes import RouteReader
 
 log = logging.getLogger("tutelage.proxy")
 STREAMED_UPLOAD = 1 << 20
 """Uploads of other endpoints that are no JSON are passed on piece by piece beyond this size, in bytes."""
+_ADMISSION = "admission"
 HEALTH = ("/health", "/tutelage/health")
 _CLIMBS = re.compile(r"(?i)(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:/|\\|%2f|%5c|$)|#")
 """Paths that could lead out of the teacher's `/v1`."""
@@ -87,6 +88,7 @@ class DataPlane:
             path=request.path,
             headers=request.headers,
             named=named,
+            known=request.known,
             keep_bytes=self.max_body_bytes,
         )
         call.retry = retry_count(named)
@@ -95,7 +97,7 @@ class DataPlane:
         return call
 
     async def _serve(self, call: Exchange, request: Request) -> None:
-        admission = call.admission = self.keys.admit(call.named, call.started_at)
+        admission = call.admission = call.known.get(_ADMISSION) or self._admit(call)
         call.caller = admission.caller
         problem = request.problem or admission.problem
         if problem is not None:
@@ -114,6 +116,12 @@ class DataPlane:
         else:
             call.refuse(openai_errors.unknown_path(call.method, call.path))
 
+    def _admit(self, call: Exchange) -> Admission:
+        admission = self.keys.admit(call.named, call.started_at)
+        if admission.ok and not admission.key_id:
+            call.known[_ADMISSION] = admission  # the agent's own key, on which there is nothing to look up
+        return admission
+
     def _feedback(self, call: Exchange, raw: bytes) -> None:
         plain = unpacked(raw, call.named.get("content-encoding", ""), self.max_body_bytes)
         feedback.serve(call, plain)
@@ -128,8 +136,9 @@ class DataPlane:
             return
         if plain is not raw:
             call.headers = [pair for pair in call.headers if pair[0] != "content-encoding"]
+            call.known = {}
         try:
-            body = loads(plain)
+            body = load_request(plain)
         except BadInput as error:
             call.refuse(openai_errors.bad_json(str(error)))
             return
@@ -152,6 +161,7 @@ class DataPlane:
         call.hint, call.stream = facts.hint, facts.stream
         call.pattern = match.pattern_id if match is not None else ""
         call.route, call.reason, call.student = decision.route, decision.reason, decision.student
+        call.threshold = decision.threshold
         return decision.route == "student"
 
     def _accepted(self, call: Exchange) -> bool:

@@ -50,9 +50,11 @@ def to_student(headers: Headers) -> Headers:
 
 def to_agent(headers: Headers, own: Headers) -> Headers:
     """What the agent gets of the upstream's headers, with `own` ones added; those names are never taken from it."""
-    dropped = _NOT_RELAYED | _nominated(headers)
+    nominated = _nominated(headers)
+    dropped = _NOT_RELAYED | nominated if nominated else _NOT_RELAYED
     kept = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN)]
-    return [*kept, *own]
+    kept += own
+    return kept
 
 
 def _nominated(headers: Headers) -> frozenset[str]:

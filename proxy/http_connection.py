@@ -17,6 +17,7 @@ from typing import Protocol, cast
 import httptools
 
 from . import openai_errors
+from .http_heads import RepeatedHead, repeatable
 from .http_messages import Clock, Handler, Headers, Limits, Pieces, Reply, Request, header_name, long_head, slow
 from .openai_errors import Problem
 
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._keep_alive, self._lingering, self._held = True, False, False
         self._begin_message()
         self._receiving = False
+        self._repeated: RepeatedHead | None = None
 
     # The transport's side.
 
@@ -81,6 +83,13 @@ class Connection(asyncio.Protocol):
         """Bytes of a request."""
         if self._lingering:
             return
+        first = not self._receiving and self._serving is None
+        if first and self._repeated is not None:
+            request = self._repeated.match(data, self._limits.body_bytes)
+            if request is not None:
+                self._current, self._current_pieces = request, None
+                self._serve(request, True)
+                return
         if not self._receiving:
             data = self._first_bytes(data)
         elif self._current_pieces is not None:
@@ -97,6 +106,9 @@ class Connection(asyncio.Protocol):
                 self._head_bytes += len(data)
                 if self._head_bytes > self._limits.head_bytes:
                     self._refuse(long_head(self._limits))
+            elif first and self._serving is not None and not (self._receiving or self._waiting):
+                # One request and nothing else.
+                self._repeated = repeatable(data, self._current) if self._current is not None else None
 
     def _first_bytes(self, data: bytes) -> bytes:
         self._receiving = True

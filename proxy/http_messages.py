@@ -10,12 +10,22 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 from .openai_errors import Problem
 
 Headers = list[tuple[str, str]]
 """Header names in lower case, in the order sent. Values hold bytes as Latin-1 text, so none can be lost."""
+
+
+class SentHeaders(list[tuple[str, str]]):
+    """Headers for an upstream that will be sent more than once, and not be changed any more."""
+
+    __slots__ = ("text",)
+
+    text: bytes
+    """Their bytes, once they have been sent."""
+
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = (204, 304)
@@ -38,7 +48,7 @@ def header_name(raw: bytes) -> str:
 class Request:
     """One request. Its body is complete, unless it is passed on piece by piece."""
 
-    __slots__ = ("body", "headers", "http10", "method", "named", "path", "pieces", "problem", "query")
+    __slots__ = ("body", "headers", "http10", "known", "method", "named", "path", "pieces", "problem", "query")
 
     def __init__(self, method: str, target: str, headers: Headers, http10: bool = False) -> None:
         """`target` as it stands in the request line, nothing decoded."""
@@ -51,6 +61,17 @@ class Request:
         """The body as it arrives, where the handler wanted it so; `body` is empty then."""
         self.problem: Problem | None = None
         """Why the request could not be read to its end; all that is left is to say so."""
+        self.known: dict[Any, Any] = {}
+        """What has been worked out from the head alone, content-length aside. Requests of one connection whose heads
+        are the same share it."""
+
+    def alike(self, headers: Headers, named: dict[str, str], body: bytes) -> "Request":
+        """Another request with the same line and the same `known`."""
+        other = Request.__new__(Request)
+        other.method, other.path, other.query, other.http10 = self.method, self.path, self.query, self.http10
+        other.headers, other.named, other.body, other.known = headers, named, body, self.known
+        other.pieces, other.problem = None, None
+        return other
 
 
 class Reading(Protocol):

@@ -115,6 +115,7 @@ class Connection(asyncio.Protocol):
         """`free` is called when the connection can be used again."""
         self._loop, self._timeouts, self._free = loop, timeouts, free
         self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
         self._answer: Http1Answer | None = None
         self._room: asyncio.Future[None] | None = None
         self._uploading: asyncio.Task[None] | None = None
@@ -139,7 +140,6 @@ class Connection(asyncio.Protocol):
     def ask(self, request: bytes, whole: bool, bodiless: bool = False) -> Http1Answer:
         """Send a request, or its head. `bodiless`: its answer has no body, whatever the answer's head says."""
         answer = self._answer = Http1Answer(self, whole)
-        self._parser = httptools.HttpResponseParser(self)
         self._framed = self._begun = False
         self._head_bytes, self._bodiless = 0, bodiless
         now = self._loop.time()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import certifi
 
 from . import openai_errors
-from .http_messages import Headers
+from .http_messages import Headers, SentHeaders
 from .upstream import BODY_METHODS, Answer, Body, Timeouts, UpstreamError, authorities
 from .upstream_connection import Connection
 
@@ -31,8 +31,8 @@ class _Target(NamedTuple):
     host: str
     port: int
     tls: bool
-    authority: str
-    path: str
+    line: str
+    """What follows the method: the path, and the host."""
 
 
 class Http1Upstream:
@@ -53,14 +53,18 @@ class Http1Upstream:
     async def send(self, method: str, url: str, headers: Headers, body: Body, *, whole: bool = False) -> Answer:
         """The answer, as soon as its head is there; with `whole` only once all of its body is. Raises UpstreamError."""
         target = self._targets.get(url) or self._target(url)
-        head = _head(method, target, headers, body if isinstance(body, bytes) else None)
+        fields = headers.text if isinstance(headers, SentHeaders) and hasattr(headers, "text") else _fields(headers)
+        line = f"{method} {target.line}".encode("latin-1", "replace")
         connection = self._reuse(target) or await self._connect(target)
         self._watch(connection)
         if isinstance(body, bytes):
-            answer = connection.ask(head + body, whole, bodiless=method == "HEAD")
+            length = b"content-length: %d\r\n\r\n" % len(body) if body or method in BODY_METHODS else b"\r\n"
+            answer = connection.ask(b"".join((line, fields, length, body)), whole, bodiless=method == "HEAD")
         else:
-            answer = connection.ask(head, whole)
-            connection.upload(body, chunked="content-length" not in dict(headers))
+            chunked = "content-length" not in dict(headers)
+            length = b"transfer-encoding: chunked\r\n\r\n" if chunked else b"\r\n"
+            answer = connection.ask(b"".join((line, fields, length)), whole)
+            connection.upload(body, chunked)
         await answer.arrived()
         return answer
 
@@ -111,10 +115,12 @@ class Http1Upstream:
         path = url[url.index(parts.netloc) + len(parts.netloc) :] or "/"
         tls = parts.scheme == "https"
         authority = parts.netloc.rpartition("@")[2]
+        if any(mark in path for mark in " \r\n"):
+            raise UpstreamError(openai_errors.cannot_send(), sent=False)
         if len(self._targets) >= _TARGETS:
             self._targets.clear()
         target = self._targets[url] = _Target(
-            parts.hostname or "", parts.port or (443 if tls else 80), tls, authority, path
+            parts.hostname or "", parts.port or (443 if tls else 80), tls, f"{path} HTTP/1.1\r\nhost: {authority}\r\n"
         )
         return target
 
@@ -155,17 +161,13 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno)
 
 
-def _head(method: str, target: _Target, headers: Headers, body: bytes | None) -> bytes:
-    lines = [f"{method} {target.path} HTTP/1.1\r\nhost: {target.authority}\r\n"]
-    lines += [f"{name}: {value}\r\n" for name, value in headers]
-    if body is None:
-        if "content-length" not in dict(headers):
-            lines.append("transfer-encoding: chunked\r\n")
-    elif body or method in BODY_METHODS:
-        lines.append(f"content-length: {len(body)}\r\n")
-    lines.append("\r\n")
-    head = "".join(lines)
+def _fields(headers: Headers) -> bytes:
+    """The headers as bytes. Raises UpstreamError when one would be more than a line."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
     # Nothing that an agent sends may become a line, or a request, of its own.
-    if not head.count("\n") == head.count("\r") == head.count("\r\n") == len(lines) + 1 or " " in target.path:
+    if not text.count("\n") == text.count("\r") == text.count("\r\n") == len(headers):
         raise UpstreamError(openai_errors.cannot_send(), sent=False)
-    return head.encode("latin-1", "replace")
+    fields = text.encode("latin-1", "replace")
+    if isinstance(headers, SentHeaders):
+        headers.text = fields
+    return fields

@@ -14,6 +14,7 @@ import msgspec
 from .canonical import canonical
 from .errors import BadInput
 from .skeleton import reduced_text, system_text
+from .tool_lists import ToolList
 
 
 class Facts(NamedTuple):
@@ -105,6 +106,11 @@ def _key(agent_key: str, role: str) -> str:
 
 def _tools_of(body: dict[str, Any]) -> _Tools:
     tools = body.get("tools") or body.get("functions")
+    if isinstance(tools, ToolList):
+        known = tools.known.get("facts")
+        if known is None:
+            known = tools.known["facts"] = _tools_in(_encode(tools))
+        return known
     return _tools_in(_encode(tools)) if isinstance(tools, list) else _Tools("", ())
 
 

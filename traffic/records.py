@@ -10,6 +10,7 @@ default: an old segment can be read by a newer program.
 import os
 import random
 import time
+from typing import Any
 
 import msgspec
 
@@ -73,16 +74,21 @@ class CallRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """The run that has started this one, as the agent names it; see `parentage`. Empty when it named none."""
 
 
+FIELDS = CallRecord.__struct_fields__
 _encoder = msgspec.msgpack.Encoder()
 # Ids must not repeat, but need not be hard to guess; asking the system for each would cost more than all the rest.
 _random = random.Random(os.urandom(32))
-_LOW = (1 << 62) - 1
 _decoder = msgspec.msgpack.Decoder(CallRecord)
 
 
 def encode(record: CallRecord) -> bytes:
     """Bytes of a record, as stored in the journal."""
     return _encoder.encode(record)
+
+
+def encode_fields(values: tuple[Any, ...]) -> bytes:
+    """Bytes of the record that has these values, in the order of `FIELDS`."""
+    return _encoder.encode(values)
 
 
 def decode(payload: bytes) -> CallRecord:
@@ -92,7 +98,7 @@ def decode(payload: bytes) -> CallRecord:
 
 def new_call_id(now: float | None = None) -> str:
     """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits. Sorts by time of creation."""
-    milliseconds = int((time.time() if now is None else now) * 1000)
-    tail = _random.getrandbits(74)
-    text = f"{(milliseconds << 80) | 0x7000_8000_0000_0000_0000 | ((tail >> 62) << 64) | (tail & _LOW):032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    moment = f"{int((time.time() if now is None else now) * 1000):012x}"
+    chance = f"{_random.getrandbits(72):018x}"
+    variant = "89ab"[_random.getrandbits(2)]
+    return f"{moment[:8]}-{moment[8:]}-7{chance[:3]}-{variant}{chance[3:6]}-{chance[6:]}"
