@@ -121,7 +121,7 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
     async with httpx.AsyncClient(timeout=options.shadow_timeout_s, trust_env=False) as client:
         plane.add_runners(client)
         # Here and not in `open`: a command that opens the store must not remove anything unasked.
-        plane.keeper.housework = Housekeeping(plane.store, options.store, plane.clock).step
+        plane.keeper.housework = Housekeeping(plane.data, plane.store, options.store, plane.clock).step
         keeper = threading.Thread(target=plane.keeper.run, args=(stop, options.tick_s), name="keeper")
         keeper.start()
         book = KeyBook(plane.store, plane.data, options.prices, plane.clock)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..traffic import intents
+from ..traffic.layout import DataDir
 from ..traffic.retention import Keep, Removed, Rules, prune
 from ..traffic.store import Store
 from .key_budgets import span_of
@@ -37,6 +39,7 @@ def kept_since(store: Store, now: float) -> float | None:
 class Housekeeping:
     """Applies the rules little by little. The keeper's thread is its only user."""
 
+    data: DataDir
     store: Store
     options: StoreOptions
     clock: Callable[[], float] = time.time
@@ -53,6 +56,7 @@ class Housekeeping:
         try:
             removed = prune(self.store, self._rules, now, kept_since=kept_since(self.store, now), steps=1)
             if not removed.more:
+                intents.forget(self.data, self.store)
                 self._note(now)
         except Exception:
             logger.exception("The rules of [store] could not be applied and will be tried again in an hour")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..traffic import intents
 from ..traffic.compacting import compact
 from ..traffic.errors import BadInput, TutelageError, UnknownName
 from ..traffic.importing import import_calls
@@ -123,7 +124,10 @@ class StoreJobs:
             raise BadInput("Nothing limits the store: set keep_days or max_bytes in [store] of tutelage.toml first.")
         since = kept_since(self._store, now)
         tell: Callable[[int], None] = lambda runs: progress(runs, 0)  # noqa: E731
-        return prune(self._store, rules, now, kept_since=since, dry_run=order.dry_run, progress=tell)
+        removed = prune(self._store, rules, now, kept_since=since, dry_run=order.dry_run, progress=tell)
+        if not order.dry_run:
+            intents.forget(self._data, self._store)
+        return removed
 
     def _import(self, order: StoreOrder, progress: Progress) -> Any:
         """Through a journal of its own and the keeper's ingest, as calls of agents go."""

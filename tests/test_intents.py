@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from tutelage.traffic.intents import (
     Opening,
     balanced,
     described,
+    forget,
     names_for,
     openings_of,
     read_book,
@@ -150,3 +152,33 @@ def test_examples_are_shown_while_their_texts_are_kept() -> None:
     shown = described(book(group("a", "b", "c", intent_id="i_1")), {"a": "turn on the lamp"}, longest=4)
     assert shown == [{"intent_id": "i_1", "name": "n", "sessions": 3, "share": 1.0, "examples": ["turn"]}]
     assert described(book(group("gone", intent_id="i_1")), {})[0]["examples"] == []
+
+
+def test_what_is_deleted_from_the_store_is_forgotten(tmp_path: Path, make_call: Callable[..., CallRecord]) -> None:
+    data, said = DataDir(tmp_path), {"role": "assistant", "content": "yes"}
+    texts = {"a": "cancel hotel", "b": "cancel train", "c": "cancel train", "d": "book hotel", "e": "book hotel"}
+    with Store(tmp_path / "store.duckdb") as store:
+        records = [
+            make_call([{"role": "user", "content": text}], said, started_at=float(at), pattern="p_1", trajectory=name)
+            for at, (name, text) in enumerate(texts.items())
+        ]
+        Ingest(store).apply([encode(record) for record in records], {})
+        first = msgspec.structs.replace(group("x:a", "x:b", "x:c", intent_id="i_1"), name="hotel train")
+        second, rest = group("x:d", intent_id="i_2"), group("x:e", intent_id=OTHER)
+        write_book(data, book(first, second, rest))
+        (data.root / "intents" / "p_2.json").write_text("damaged")
+        assert forget(data, store) == 0
+        store.execute("DELETE FROM trajectories WHERE trajectory_id IN ('x:a', 'x:d')")
+        store.execute("DELETE FROM calls WHERE trajectory_id IN ('x:a', 'x:d')")
+        assert (forget(data, store), forget(data, store)) == (1, 0)
+        left = read_book(data, "p_1")
+        assert left
+        assert [(one.intent_id, one.sessions, one.examples) for one in left.intents] == [
+            ("i_1", ("x:b", "x:c"), ()),
+            (OTHER, ("x:e",), ("x:e",)),
+        ]
+        assert [one.name for one in left.intents] == ["cancel train", "n"], "by the texts that are left"
+        store.execute("DELETE FROM trajectories")
+        assert forget(data, store) == 1
+        assert read_book(data, "p_1") is None
+        assert (data.root / "intents" / "p_2.json").read_text() == "damaged"

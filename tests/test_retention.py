@@ -185,6 +185,27 @@ def test_feedback_goes_with_its_run(store: Store, make_call: Make) -> None:
     )
 
 
+def test_all_that_is_said_about_a_call_goes_with_it(store: Store, make_call: Make) -> None:
+    fill(store, make_call, 4)
+    store.execute("""
+        INSERT INTO verdicts BY NAME SELECT row_number() OVER () AS seq, 0 AS "at", call_id, 's' AS student,
+            'shadow' AS kind, 'p' AS pattern_id, 'human' AS source, 'ann' AS who, 'worse' AS verdict, '' AS reason,
+            1 AS asked FROM calls
+    """)
+    store.execute("""
+        INSERT INTO teacher_repeats BY NAME SELECT call_id, 'p' AS pattern_id, trajectory_id, 0 AS loss, '' AS reason,
+            1 AS comparator, '' AS policy, 'hello' AS answer, 0 AS "at" FROM calls WHERE trajectory_id IS NOT NULL
+    """)
+    store.execute("INSERT INTO verifications SELECT trajectory_id, 'm:f', '', 1, 0, 0, '' FROM trajectories")
+    assert prune(store, Rules(Keep(days=3.5)), NOW).runs
+    left = {str(one) for (one,) in store.rows("SELECT call_id FROM calls")}
+    for table in ("verdicts", "teacher_repeats", "comparisons"):
+        named = {str(one) for (one,) in store.rows(f"SELECT call_id FROM {table}")}
+        assert named, table
+        assert named <= left, table
+    assert verify(store).found == 0
+
+
 @pytest.mark.parametrize("keep", [Keep(days=-1.0), Keep(bytes=-1), Keep(days=float("nan"))])
 def test_limits_that_make_no_sense_are_refused(keep: Keep) -> None:
     with pytest.raises(BadInput, match=r"keep_days and max_bytes in \[store\]"):

@@ -9,6 +9,7 @@ import pytest
 
 from tutelage.traffic.ingest import Ingest
 from tutelage.traffic.records import CallRecord, encode
+from tutelage.traffic.rollup import recount
 from tutelage.traffic.store import Store
 from tutelage.traffic.verify import MOST_SHOWN, VerifyReport, verify
 
@@ -17,6 +18,10 @@ SYSTEM, USER = {"role": "system", "content": "S"}, {"role": "user", "content": "
 HELLO, THANKS = {"role": "assistant", "content": "hello"}, {"role": "user", "content": "thanks"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 NOBODY = UUID(int=7)
+FEEDBACK = """
+INSERT INTO feedback (feedback_id, "at", caller, kind, target, metric, source, comment, judged, {column})
+VALUES ('f', 0, '', 'call_id', '', 'success', '', '', TRUE, '{value}')
+"""
 
 
 @pytest.fixture
@@ -70,6 +75,15 @@ def test_an_empty_store(tmp_path: Path) -> None:
         (f"UPDATE calls SET retry_of = '{NOBODY}'", ("calls", "retry_of")),
         ("DELETE FROM trajectories", ("calls", "trajectory_id")),
         ("UPDATE trajectories SET calls = 99", ("trajectories", "calls")),
+        ("UPDATE calls SET pattern_id = 'p_none'", ("calls", "pattern_id")),
+        ("UPDATE trajectories SET agent_id = 'a_none'", ("trajectories", "agent_id")),
+        ("UPDATE calls SET latency_ms = 7", ("latency_hours", "hour")),
+        ("UPDATE calls SET prompt_tokens = 7 WHERE prompt_tokens IS NOT NULL", ("caller_hours", "hour")),
+        ("DELETE FROM traffic_hours", ("traffic_hours", "hour")),
+        ("INSERT INTO pattern_runs VALUES (1, 'p', 't')", ("pattern_runs", "key")),
+        (FEEDBACK.format(column="call_id", value=NOBODY), ("feedback", "call_id")),
+        (FEEDBACK.format(column="trajectory_id", value="nobody"), ("feedback", "trajectory_id")),
+        ("INSERT INTO verifications VALUES ('nobody', 'm:f', '', 1, 0, 0, '')", ("verifications", "trajectory_id")),
         (
             f"INSERT INTO comparisons (call_id, student, kind, loss, \"at\") VALUES ('{NOBODY}', 's', 'shadow', 0, 0)",
             ("comparisons", "call_id"),
@@ -96,6 +110,7 @@ def test_the_calls_behind_a_damaged_message_are_named(store: Store) -> None:
 def test_what_nothing_refers_to_is_counted_and_no_problem(store: Store) -> None:
     store.execute("DELETE FROM trajectories WHERE calls = 2")
     store.execute("DELETE FROM calls WHERE toolset_id IS NOT NULL")
+    recount(store, [0], [])
     report = verify(store)
     assert (report.found, report.unreferenced_messages, report.unreferenced_toolsets) == (0, 5, 1)
 

@@ -66,7 +66,6 @@ def _record(row: dict[str, Any], request: Message | None, answer: Message | None
     return CallRecord(
         **known,
         endpoint=row["endpoint"] if request is None or (row["endpoint"] or "").endswith("/chat/completions") else _CHAT,
-        pattern=row["pattern_id"] or "",
         trajectory=trajectory[2:] if trajectory.startswith("x:") else "",
         parent=row["parent_id"] or "",
         stream=bool(row["stream"]),

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from .canonical import loads
+from .conversations import ids_table
 from .errors import BadInput
 from .facts import digest
 from .layout import DataDir, publish
@@ -186,6 +187,50 @@ def write_book(data: DataDir, book: IntentBook) -> None:
     folder = data.root / "intents"
     folder.mkdir(parents=True, exist_ok=True)
     publish(folder / f"{book.pattern_id}.json", msgspec.json.encode(book))
+
+
+def forget(data: DataDir, store: Store) -> int:
+    """Have the books forget sessions that are no longer in the store; returns how many books have changed.
+
+    An intent that has lost sessions is named anew by the texts that are left. A book that cannot be read is left as it
+    is. Safe to repeat.
+    """
+    changed = 0
+    for path in sorted((data.root / "intents").glob("*.json")):
+        try:
+            book = read_book(data, path.stem)
+        except BadInput:
+            continue
+        left = _left(store, book) if book else None
+        if book is None or left == book.intents:
+            continue
+        changed += 1
+        if left:
+            write_book(data, msgspec.structs.replace(book, intents=left))
+        else:
+            path.unlink()
+    return changed
+
+
+def _left(store: Store, book: IntentBook) -> tuple[Intent, ...]:
+    """The intents with those of their sessions that are in the store; empty ones are gone."""
+    asked = ids_table(book.by_session())
+    known = {
+        name
+        for (name,) in store.join("SELECT trajectory_id FROM trajectories SEMI JOIN batch ON id = trajectory_id", asked)
+    }
+    if len(known) == len(asked):
+        return book.intents
+    texts = dict(openings_of(store, book.pattern_id))
+    names = names_for([[texts[one] for one in intent.sessions if one in texts] for intent in book.intents])
+    left = []
+    for intent, name in zip(book.intents, names, strict=True):
+        sessions = tuple(one for one in intent.sessions if one in known)
+        examples = tuple(one for one in intent.examples if one in known)
+        same = len(sessions) == len(intent.sessions) or intent.intent_id == OTHER
+        kept = msgspec.structs.replace(intent, sessions=sessions, examples=examples, name=intent.name if same else name)
+        left += [kept] if sessions else []
+    return tuple(left)
 
 
 def sessions_of(data: DataDir, pattern_ids: Iterable[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from .conversations import ids_table
 from .errors import BadInput
 from .snapshots import Snapshot
 from .store import Store
+from .sums import CALLERS, LATENCIES, RUNS, SUMS
 
 MOST_SHOWN = 1_000
 """Problems that are listed one by one; the others are counted."""
@@ -81,6 +82,7 @@ def verify(store: Store, progress: Progress = lambda done, total: None) -> Verif
         _references(view, report)
         _chains(view, report, broken)
         _runs(view, report)
+        _sums(view, report)
         report.unreferenced_messages, report.unreferenced_toolsets = _unreferenced(view)
     report.seconds = time.perf_counter() - started
     return report
@@ -149,10 +151,19 @@ _DANGLING = (
     ("calls", "call_id", "response_id", "messages", "message_id"),
     ("calls", "call_id", "toolset_id", "toolsets", "toolset_id"),
     ("calls", "call_id", "trajectory_id", "trajectories", "trajectory_id"),
+    ("calls", "call_id", "pattern_id", "patterns", "pattern_id"),
     ("calls", "call_id", "retry_of", "calls", "call_id"),
+    ("trajectories", "trajectory_id", "agent_id", "patterns", "agent_id"),
     ("comparisons", "call_id", "call_id", "calls", "call_id"),
+    ("comparisons", "call_id", "trajectory_id", "trajectories", "trajectory_id"),
+    ("teacher_repeats", "call_id", "call_id", "calls", "call_id"),
+    ("verdicts", "seq", "call_id", "calls", "call_id"),
+    ("feedback", "feedback_id", "call_id", "calls", "call_id"),
+    ("feedback", "feedback_id", "trajectory_id", "trajectories", "trajectory_id"),
+    ("verifications", "verifier", "trajectory_id", "trajectories", "trajectory_id"),
 )
-"""Table, its key, the field that refers, the table and the key that it refers to."""
+"""Table, its key, the field that refers, the table and the key that it refers to. The parent of a run is no reference:
+a run may be named that has no calls."""
 
 
 def _references(view: Snapshot, report: VerifyReport) -> None:
@@ -192,6 +203,28 @@ def _runs(view: Snapshot, report: VerifyReport) -> None:
     """
     for name, said, counted in view.rows(sql):
         report.add("trajectories", name, "calls", f"is {said}, but it has {counted}")
+
+
+_SUMS = {"traffic_hours": SUMS, "latency_hours": LATENCIES, "caller_hours": CALLERS, "pattern_runs": RUNS}
+"""Tables of sums over the calls, and what gives each anew."""
+
+
+def _sums(view: Snapshot, report: VerifyReport) -> None:
+    """Sums that are not those of the calls; each row that is wrong, missing or too many is a problem."""
+    for table, statement in _SUMS.items():
+        columns = [name for name, *_ in view.rows(f"DESCRIBE {table}")]
+        listed = ", ".join(columns)
+        said, right = (
+            f"SELECT {listed} FROM {table}",
+            f"SELECT {listed} FROM ({statement.format(source='calls', sign='')})",
+        )
+        for wrong, what in (
+            (f"{said} EXCEPT {right}", "is not what"),
+            (f"{right} EXCEPT {said}", "is missing, though"),
+        ):
+            for row in view.rows(wrong):
+                named = ", ".join(map(str, row[:4]))
+                report.add(table, named, columns[0], f"{what} the calls give")
 
 
 def _unreferenced(view: Snapshot) -> tuple[int, int]:
