@@ -116,7 +116,7 @@ def history(data: DataOption = None, as_json: JsonOption = False) -> None:
 
 @patterns.command("graph")
 def graph(
-    pattern: PatternArgument,
+    pattern: AgentArgument,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Newest runs to look at.")] = 1_000,
     dot: Annotated[bool, typer.Option("--dot", help="Graphviz's language on stdout.")] = False,
     data: DataOption = None,

@@ -87,16 +87,18 @@ class PatternAdmin:
         }
 
     def differences(self, pattern: str) -> list[dict[str, Any]]:
-        """What the pattern's agent could be split by."""
-        agent = self._entry(self.one(pattern)).agent_id
+        """What the agent of an id or name could be split by."""
+        agent = pattern_plans.agent_named(self.registry, pattern)
         return [one._asdict() for one in pattern_plans.differences(self.registry, self.overview.store, agent)]
 
     def graph(self, pattern: str, limit: int) -> dict[str, Any]:
-        """The step graph of the pattern's agent."""
-        entry = self._entry(self.one(pattern))
-        members = [one.pattern_id for one in self.registry.entries() if one.agent_id == entry.agent_id]
-        graph = step_graph(runs_of(self.overview.store, members, limit), self.cost)
-        return {"agent_id": entry.agent_id, "name": entry.name, **msgspec.to_builtins(graph)}
+        """The step graph of the agent of an id or name."""
+        known = [one.agent_id for one in self.registry.entries() if pattern in (one.agent_id, one.pattern_id)]
+        # By id also one that is out of use: its runs are in the store.
+        agent = known[0] if known else pattern_plans.agent_named(self.registry, pattern)
+        members = [one for one in self.registry.entries() if one.agent_id == agent]
+        graph = step_graph(runs_of(self.overview.store, [one.pattern_id for one in members], limit), self.cost)
+        return {"agent_id": agent, "name": members[0].name, **msgspec.to_builtins(graph)}
 
     def opportunities(self, days: float) -> dict[str, Any]:
         """All patterns in use by what teaching them would save."""

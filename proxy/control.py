@@ -82,7 +82,8 @@ class ControlPlane:
     @property
     def app(self) -> Any:
         """The admin API and the dashboard, as an ASGI application."""
-        overview = Overview(self.store, self.keeper, self.options, self.data.runs, self.runners)
+        problems = self.verifying.problems
+        overview = Overview(self.store, self.keeper, self.options, self.data.runs, self.runners, problems)
         hosts = None if self.options.host in ANY_HOST else (self.options.host,)
         app = Admin(overview, self.data, self.policies, self.clock, hosts).app()
         add_feedback(app, self.store, self.verifying, self.clock)

@@ -4,7 +4,7 @@ Everything is computed from the store and the board at the moment of asking; not
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,7 @@ class Overview:
     options: ControlOptions
     runs_folder: Path
     runners: Sequence[Any] = field(default_factory=tuple)
+    other_problems: Callable[[], Sequence[str]] = tuple
 
     @property
     def board(self) -> Board:
@@ -175,7 +176,7 @@ class Overview:
             teacher_url=self.options.teacher_url,
             student_url=self.options.student_url,
             data_plane_url=self.options.data_plane_url,
-            problems=tuple(_problems(health, runners)),
+            problems=(*_problems(health, runners), *self.other_problems()),
         )
 
     def runs(self, limit: int = 20) -> list[RunRow]:

@@ -130,6 +130,8 @@ def test_a_split_by_a_line_of_the_prompt(desk: Desk) -> None:
     merged = desk.published(NIGHT)
     before = desk.state()
     found = desk.get(f"/api/patterns/{merged}/differences")
+    agent = desk.get(f"/api/patterns/{merged}")["agent_id"]
+    assert desk.get(f"/api/patterns/{agent}/differences") == found, "it is the agent that is split"
     assert {(one["by"], one["value"], one["calls"], one["of"]) for one in found} == {
         ("line", "Open no door.", 8, 16),
         ("line", "Open the door.", 8, 16),
@@ -153,7 +155,7 @@ def test_mistakes_are_refused_and_leave_nothing_behind(desk: Desk) -> None:
     mistakes: tuple[tuple[str, dict[str, Any], str], ...] = (
         (f"/api/patterns/{first}/merge", {"others": []}, "two agents at least"),
         (f"/api/patterns/{first}/merge", {"others": [first]}, "two agents at least"),
-        (f"/api/patterns/{first}/split", {"by": "model", "value": "x"}, "by line, role, tools"),
+        (f"/api/patterns/{first}/split", {"by": "mood", "value": "x"}, "by line, role, tools, model"),
         (f"/api/patterns/{first}/split", {"by": "role", "value": "tool"}, "do not differ in any role"),
         (f"/api/patterns/{first}/split", {"by": "line", "value": "Sing."}, "do not differ in line 'Sing.'"),
         (f"/api/patterns/{first}/rename", {"name": taken}, "already"),
@@ -197,6 +199,7 @@ def test_a_pattern_that_a_student_serves_is_only_taken_by_force(control_world: A
 def test_graph_and_opportunities_over_http(desk: Desk) -> None:
     desk.play(NIGHT, 12)
     graph = desk.get(f"/api/patterns/{desk.ids[0]}/graph")
+    assert desk.get(f"/api/patterns/{graph['agent_id']}/graph") == graph
     assert (graph["runs"], graph["calls"]) == (20, 20)
     assert graph["nodes"][0]["repeated"]["n"] == 20
     found = desk.get("/api/opportunities", days=1)

@@ -31,6 +31,11 @@ def test_problems_are_said_in_words(control_world: Any) -> None:
     assert status.problems[0] == "Audit: The teacher refuses audits"
     assert "1 journal records could not be read." in status.problems
     assert status.runners == (Stuck.status,)
+    world = control_world
+    watched = Overview(
+        world.plane.store, world.plane.keeper, world.options, world.data.runs, (), lambda: ["A verifier fails."]
+    )
+    assert watched.status().problems == ("1 journal records could not be read.", "A verifier fails.")
 
 
 def test_runs_show_their_last_whole_line(control_world: Any) -> None:

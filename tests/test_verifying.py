@@ -14,7 +14,7 @@ from tutelage.traffic.outcomes import label_runs
 from tutelage.traffic.records import CallRecord, encode
 from tutelage.traffic.store import Store
 from tutelage.traffic.verifiers import Verifiers
-from tutelage.traffic.verifying import VerifierReport, Verifying, run_of
+from tutelage.traffic.verifying import FAILING, VerifierReport, Verifying, run_of
 
 ASKED = [{"role": "user", "content": "hi"}]
 SAID = {"role": "assistant", "content": "done"}
@@ -107,16 +107,30 @@ def test_an_exception_is_counted_shown_and_not_repeated(world: World) -> None:
     assert world.label() == (True, "heuristic")
 
 
+def test_failing_again_and_again_is_a_problem_until_it_works(world: World) -> None:
+    world.start("def check(run): return 1 / (run.calls[0].started_at > 20)")
+    for number in range(FAILING):
+        assert world.verifying.problems() == []
+        world.play(ASKED, SAID, f"run {number}", at=10.0)
+        assert world.verifying.round() == 1
+    (problem,) = world.verifying.problems()
+    assert problem.startswith(f"The verifier {NAME} gave no verdict on the last {FAILING} runs: It raised ZeroDivision")
+    world.play(ASKED, SAID, "later", at=30.0)
+    assert (world.verifying.round(), world.verifying.problems()) == (1, [])
+
+
 def test_a_module_that_cannot_be_imported_is_tried_again_later(world: World) -> None:
     world.start("def check(run) return True")
     world.play(ASKED, SAID)
     assert world.verifying.round() == 0
     assert "SyntaxError" in world.verifying.report()[0].problem
+    (problem,) = world.verifying.problems()
+    assert problem.startswith(f"The verifier {NAME} cannot be used: It cannot be imported: SyntaxError")
     (world.folder / "my_rules.py").write_text("def check(run): return True")
     assert world.verifying.round() == 0
     world.now += 61.0
     assert world.verifying.round() == 1
-    assert world.verifying.report()[0].problem == ""
+    assert (world.verifying.report()[0].problem, world.verifying.problems()) == ("", [])
 
 
 def test_unfinished_runs_wait_until_they_are_idle(world: World) -> None:

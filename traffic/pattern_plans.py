@@ -23,7 +23,7 @@ _NAME = re.compile(r"(?![pa]_[0-9a-f]{10}$)(?!all$)[^\W_][\w.+@-]{0,63}")
 
 def rename(registry: Registry, pattern: str, name: str) -> Rename:
     """Give all versions of a pattern's name another one. Raises UnknownName or BadInput."""
-    family = _family(registry, _agent(registry, pattern, in_use=False))
+    family = _family(registry, agent_named(registry, pattern, in_use=False))
     if registry.edits.shown(family) == name:
         raise BadInput(f"{pattern} is called {name!r} already.")
     _check_name(registry, name, own=family)
@@ -32,7 +32,7 @@ def rename(registry: Registry, pattern: str, name: str) -> Rename:
 
 def merge(registry: Registry, patterns: Sequence[str]) -> Merge:
     """Make one agent of several; the first gives the name. Raises UnknownName or BadInput."""
-    agents = tuple(dict.fromkeys(_agent(registry, pattern) for pattern in patterns))
+    agents = tuple(dict.fromkeys(agent_named(registry, pattern) for pattern in patterns))
     if len(agents) < 2:
         raise BadInput(
             f"A merge needs two agents at least, but {', '.join(patterns)} are one: its user turns and its tool turns "
@@ -49,7 +49,7 @@ def split(registry: Registry, store: Store, pattern: str, by: str, value: str, n
     """
     if by not in BY:
         raise BadInput(f"Patterns are split by {', '.join(BY)}, not by {by!r}.")
-    agent = _agent(registry, pattern)
+    agent = agent_named(registry, pattern)
     value = _differing_value(differences(registry, store, agent), pattern, by, value)
     family = _family(registry, agent)
     version = registry.next_version(family)
@@ -152,8 +152,8 @@ def _lineage(registry: Registry, agent_id: str) -> Iterable[PatternEntry]:
     return [*(entry for entry in registry.found() if entry.pattern_id in members), *made]
 
 
-def _agent(registry: Registry, text: str, in_use: bool = True) -> str:
-    """The agent of an agent id, a pattern id or a name."""
+def agent_named(registry: Registry, text: str, in_use: bool = True) -> str:
+    """The agent of an agent id, a pattern id or a name, by default of those in use. Raises UnknownName or BadInput."""
     entries = registry.entries()
     agents = list(dict.fromkeys(one.agent_id for one in entries if text in (one.agent_id, one.pattern_id, one.name)))
     if not agents:

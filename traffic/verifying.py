@@ -25,6 +25,8 @@ BATCH = 50
 """Runs that one function is shown before the others have their turn."""
 PAUSE_S = 2.0
 """Between two looks for runs when there were none."""
+FAILING = 10
+"""Runs without a verdict, one after another, that are a problem of the function and not of the runs."""
 RELOAD_S = 60.0
 """Functions that could not be imported are tried again after this."""
 
@@ -94,6 +96,10 @@ class Verifying:
     clock: Callable[[], float] = time.time
     _loaded: Sequence[Loaded] = ()
     _loaded_at: float = field(default=-1e9)
+    _failures: dict[str, int] = field(default_factory=dict)
+    """Runs in a row that a function failed on."""
+    _last_errors: dict[str, str] = field(default_factory=dict)
+    """Of the newest run that each function was shown; empty when it did not fail."""
 
     def run(self, stop: threading.Event) -> None:
         """Rounds until `stop`. A failed round is logged, and the next one tries again."""
@@ -132,6 +138,16 @@ class Verifying:
         names = [*dict.fromkeys((*self.verifiers.names, *sorted(counts)))]
         return [self._row(name, loaded.get(name, Loaded(name)), counts.get(name)) for name in names]
 
+    def problems(self) -> list[str]:
+        """What somebody should look at, in words: functions that cannot be used, or that fail again and again."""
+        unusable = [f"The verifier {one.name} cannot be used: {one.error}" for one in self._loaded if one.error]
+        failing = [
+            f"The verifier {name} gave no verdict on the last {count} runs: {self._last_errors[name]}"
+            for name, count in self._failures.copy().items()
+            if count >= FAILING
+        ]
+        return unusable + failing
+
     def close(self) -> None:
         """End the functions' process."""
         self.verifiers.close()
@@ -161,6 +177,8 @@ class Verifying:
                 logger.warning("The verifier %s cannot be used: %s", one.name, one.error)
 
     def _keep(self, one: Loaded, trajectory_id: str, calls: int, last_at: float, verdict: Verdict) -> None:
+        self._last_errors[one.name] = verdict.error
+        self._failures[one.name] = self._failures.get(one.name, 0) + 1 if verdict.error else 0
         now, feedback_id = self.clock(), f"{VERIFIER}{one.name}/{trajectory_id}"
         seen = [trajectory_id, one.name, one.version, calls, last_at, now, verdict.error]
         with self.store.transaction():
