@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 
+from ..traffic.rollup import touch
 from ..traffic.store import Store
 
 
@@ -62,7 +63,9 @@ def save(store: Store, comparisons: Sequence[Comparison]) -> int:
             batch."at" AS changed_at
         FROM batch ON CONFLICT DO NOTHING
     """
-    return store.bulk(sql, pa.Table.from_pylist([asdict(one) for one in comparisons], _SCHEMA))
+    added = store.bulk(sql, pa.Table.from_pylist([asdict(one) for one in comparisons], _SCHEMA))
+    touch(store, {one.trajectory_id for one in comparisons})
+    return added
 
 
 def listed(

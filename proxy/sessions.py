@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..traffic.conversations import answers_of, requests_of
-from ..traffic.store import Store
+from ..traffic.store import Row, Store
 from .routes import BUCKETS, bucket
+from .session_rows import session_rows
 from .shadow import AUDIT, SHADOW, Task
+from .usable import NO_LABEL
 
 DAY_S = 86_400.0
-NO_LABEL = ("student_unreachable", "student_queue_full", "student_model_not_found")
-"""Fallback reasons that say nothing about the student's answers: its server was away, busy, or had not loaded it."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,11 @@ _BLIND = "count(*) FILTER (c.route = 'student' AND coalesce(a.teacher, '') = '' 
 _SESSIONS = f"""
 SELECT c.trajectory_id, min(t.first_at) AS first_at, max(t.last_at) AS last_at,
        count(*) FILTER ({{needed}}) AS calls, count(x.loss) FILTER ({{needed}}) AS labelled,
-       avg(x.loss) FILTER ({{needed}}) AS mean, max(x.loss) FILTER ({{needed}}) AS worst
+       avg(x.loss) FILTER ({{needed}}) AS mean, max(x.loss) FILTER ({{needed}}) AS worst,
+       count(*) FILTER ({{needed}} AND x.waits) AS waits
 FROM calls c JOIN trajectories t USING (trajectory_id) {_AUDITS}
 LEFT JOIN comparisons x ON x.call_id = c.call_id AND x.student = $student AND x.kind = $kind
-WHERE c.pattern_id = $pattern AND t.first_at > $after AND c.request_tail IS NOT NULL
+WHERE c.pattern_id = $pattern AND t.first_at > $after AND c.started_at > $after AND c.request_tail IS NOT NULL {{among}}
 GROUP BY c.trajectory_id HAVING calls > 0 AND {_BLIND} = 0 ORDER BY last_at, c.trajectory_id
 """
 _UNLABELLED = f"""
@@ -88,13 +89,20 @@ ORDER BY c.started_at, c.call_id
 """
 
 
-def sessions(store: Store, scope: Scope) -> list[dict[str, Any]]:
+def sessions(store: Store, scope: Scope) -> Sequence[Row]:
     """The sessions that are looked at, ordered by their end: labelled, half labelled or still open."""
-    rows = store.query(_SESSIONS.format(needed=_needed(scope.kind)), _params(scope) | {"after": scope.after})
+    key = scope.pattern_id, scope.student, scope.kind
+    rows = session_rows(store).get(store, key, scope.after, lambda among: asked(store, scope, among))
     if scope.share >= 1.0:
         return rows
     chosen = _drawn(rows, scope)
     return [row for row in rows if row["trajectory_id"] in chosen]
+
+
+def asked(store: Store, scope: Scope, among: str = "") -> list[Row]:
+    """All sessions of a scope, drawn or not, straight from the store; `among` narrows it: see `session_rows`."""
+    sql = _SESSIONS.format(needed=_needed(scope.kind), among=among)
+    return store.query(sql, _params(scope) | {"after": scope.after})
 
 
 def tasks(store: Store, scope: Scope, limit: int, taken: Collection[tuple[str, str, str]] = ()) -> list[Task]:
@@ -131,7 +139,8 @@ def closed(store: Store, scope: Scope, *, fed: Collection[str], idle_before: flo
     for row in sessions(store, scope):
         if row["trajectory_id"] in fed:
             continue
-        if row["last_at"] >= idle_before or row["labelled"] < row["calls"]:
+        # A pair that waits for the judge is a label that is slow to come, too.
+        if row["last_at"] >= idle_before or row["labelled"] < row["calls"] or row["waits"]:
             break
         mean, worst = min(float(row["mean"]), 1.0), float(row["worst"])
         ready.append(SessionLoss(row["trajectory_id"], row["calls"], mean, worst, row["first_at"], row["last_at"]))
@@ -141,8 +150,8 @@ def closed(store: Store, scope: Scope, *, fed: Collection[str], idle_before: flo
 def passed(store: Store, pattern_id: str, after: float, until: float) -> int:
     """Sessions of a pattern that ended in (after, until], Unix seconds: they count for a cooldown."""
     sql = """
-        SELECT count(DISTINCT trajectory_id) FROM calls JOIN trajectories USING (trajectory_id)
-        WHERE calls.pattern_id = ? AND last_at > ? AND last_at <= ?
+        SELECT count(*) FROM pattern_runs JOIN trajectories USING (trajectory_id)
+        WHERE pattern_id = ? AND last_at > ? AND last_at <= ?
     """
     return store.value(sql, (pattern_id, after, until)) or 0
 
@@ -150,8 +159,8 @@ def passed(store: Store, pattern_id: str, after: float, until: float) -> int:
 def served_badly(store: Store) -> dict[tuple[str, str], tuple[int, int]]:
     """Calls that a student was chosen for, and those of them that it did not answer, by pattern and student."""
     sql = """
-        SELECT pattern_id, student, count(*), count(*) FILTER (coalesce(fallback, '') <> '') FROM calls
-        WHERE coalesce(student, '') <> '' AND pattern_id IS NOT NULL GROUP BY ALL
+        SELECT pattern_id, student, sum(attempts)::BIGINT, sum(fell_back)::BIGINT FROM traffic_hours
+        WHERE student <> '' AND pattern_id <> '' GROUP BY ALL
     """
     return {(pattern, student): (n, bad) for pattern, student, n, bad in store.rows(sql)}
 

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from ..traffic.compare import is_unsure
 from ..traffic.errors import BadInput, UnknownName
-from ..traffic.store import Store
+from ..traffic.rollup import touch
+from ..traffic.store import Params, Store
 
 HUMAN, JUDGE, RULES, ANCHOR = "human", "judge", "rules", "anchor"
 """Who speaks. `anchor`: a judge on a pair that a person has decided, to measure the judge; it counts for nothing."""
@@ -90,6 +91,7 @@ def say(store: Store, said: Said) -> None:
             store.execute(f"{sql} policy = $policy WHERE {_THIS}", key | values)
         if said.source != ANCHOR:
             _settle(store, said.key, said.at)
+            touch(store, _runs(store, _THIS, key))
 
 
 def person_says(store: Store, key: PairKey, verdict: str, who: str, note: str, at: float) -> None:
@@ -113,7 +115,16 @@ def verdicts_of(store: Store, key: PairKey) -> list[dict[str, Any]]:
 
 def release(store: Store, before: float) -> int:
     """Let pairs that were made before a moment wait for no judge any more; returns how many there were."""
-    return store.execute('UPDATE comparisons SET waits = FALSE WHERE waits AND comparisons."at" < ?', (before,))
+    where = 'waits AND comparisons."at" < ?'
+    runs = _runs(store, where, (before,))
+    released = store.execute(f"UPDATE comparisons SET waits = FALSE WHERE {where}", (before,)) if runs else 0
+    touch(store, runs)
+    return released
+
+
+def _runs(store: Store, where: str, values: Params) -> list[str]:
+    """The runs of some pairs: what is remembered of them no longer holds once one of their labels changes."""
+    return [run for (run,) in store.rows(f"SELECT DISTINCT trajectory_id FROM comparisons WHERE {where}", values)]
 
 
 def _settle(store: Store, key: PairKey, at: float) -> None:

@@ -18,7 +18,7 @@ from tutelage.traffic.store import Store
 from tutelage.traffic.sums import ADD_CALLERS, ADD_LATENCIES, ADD_RUNS, ADD_TRAFFIC
 
 Make = Callable[..., CallRecord]
-ADDING = {"traffic_hours": ADD_TRAFFIC, "latency_hours": ADD_LATENCIES, "caller_hours": ADD_CALLERS}
+ADDING = {"traffic_hours": ADD_TRAFFIC, "latency_days": ADD_LATENCIES, "caller_days": ADD_CALLERS}
 
 
 @pytest.fixture
@@ -134,13 +134,12 @@ def test_a_part_of_an_hour_is_counted_on_the_spot(store: Store, make_call: Make)
 
 def test_changes_name_the_runs_of_a_batch_and_are_forgotten_in_time(store: Store, make_call: Make) -> None:
     Ingest(store).apply([encode(make_call([{"role": "user", "content": "a"}]))], {})
-    [(revision, run)] = store.rows("SELECT * FROM changes")
-    assert (revision, run) == (1, store.value("SELECT trajectory_id FROM trajectories"))
+    assert store.rows("SELECT * FROM changes") == [(1, store.value("SELECT trajectory_id FROM trajectories"), None)]
     store.execute("UPDATE changes SET revision = ?", [3 * rollup.KEPT_CHANGES - 1])
     with store.transaction():
-        rollup.recount(store, [], ["x"])
+        rollup.touch(store, ["x", None, "x"])
         rollup.count(store, store.arrow("SELECT * REPLACE (call_id::VARCHAR AS call_id) FROM calls LIMIT 0"))
-    assert store.rows("SELECT * FROM changes ORDER BY revision")[-1] == (3 * rollup.KEPT_CHANGES, "x")
+    assert store.rows("SELECT * FROM changes ORDER BY revision")[-1] == (3 * rollup.KEPT_CHANGES, "x", None)
     with store.transaction(), rollup.moving(store, ids_table([])):
         pass
     assert store.value("SELECT count(*) FROM changes") == 2

@@ -77,8 +77,8 @@ def test_an_empty_store(tmp_path: Path) -> None:
         ("UPDATE trajectories SET calls = 99", ("trajectories", "calls")),
         ("UPDATE calls SET pattern_id = 'p_none'", ("calls", "pattern_id")),
         ("UPDATE trajectories SET agent_id = 'a_none'", ("trajectories", "agent_id")),
-        ("UPDATE calls SET latency_ms = 7", ("latency_hours", "hour")),
-        ("UPDATE calls SET prompt_tokens = 7 WHERE prompt_tokens IS NOT NULL", ("caller_hours", "hour")),
+        ("UPDATE calls SET latency_ms = 7", ("latency_days", "day")),
+        ("UPDATE calls SET prompt_tokens = 7 WHERE prompt_tokens IS NOT NULL", ("caller_days", "day")),
         ("DELETE FROM traffic_hours", ("traffic_hours", "hour")),
         ("INSERT INTO pattern_runs VALUES (1, 'p', 't')", ("pattern_runs", "key")),
         (FEEDBACK.format(column="call_id", value=NOBODY), ("feedback", "call_id")),
@@ -110,7 +110,7 @@ def test_the_calls_behind_a_damaged_message_are_named(store: Store) -> None:
 def test_what_nothing_refers_to_is_counted_and_no_problem(store: Store) -> None:
     store.execute("DELETE FROM trajectories WHERE calls = 2")
     store.execute("DELETE FROM calls WHERE toolset_id IS NOT NULL")
-    recount(store, [0], [])
+    recount(store)
     report = verify(store)
     assert (report.found, report.unreferenced_messages, report.unreferenced_toolsets) == (0, 5, 1)
 

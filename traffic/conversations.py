@@ -13,22 +13,14 @@ import pyarrow as pa
 
 from .canonical import loads
 from .errors import BadInput, UnknownName
+from .lookup import bodies_of, by_ids, links_of, links_up
 from .store import Store
 
 Message = dict[str, Any]
 
-_WALK = """
-WITH RECURSIVE up(message_id, parent_id) AS (
-    SELECT m.message_id, m.parent_id FROM messages m SEMI JOIN batch ON m.message_id = CAST(batch.id AS UUID)
-    UNION
-    SELECT m.message_id, m.parent_id FROM up JOIN messages m ON m.message_id = up.parent_id
-)
-SELECT m.message_id, m.parent_id, m.body FROM up JOIN messages m USING (message_id)
-"""
-
 _CALLS = """
 SELECT c.call_id, c.params, c.request_tail, c.response_id, t.body, c.request_raw
-FROM batch JOIN calls c ON c.call_id = CAST(batch.id AS UUID) LEFT JOIN toolsets t USING (toolset_id)
+FROM calls c LEFT JOIN toolsets t USING (toolset_id) WHERE c.call_id IN ({ids})
 """
 
 
@@ -76,9 +68,7 @@ def request_of(store: Store, call_id: str) -> dict[str, Any]:
 def answers_of(store: Store, call_ids: Collection[str]) -> dict[str, Message | None]:
     """The assistant messages that calls were answered with, by call id; None where there was no whole answer."""
     rows = _calls(store, call_ids)
-    wanted = ids_table({str(row[3]) for row in rows.values() if row[3] is not None})
-    sql = "SELECT m.message_id, m.body FROM batch JOIN messages m ON m.message_id = CAST(batch.id AS UUID)"
-    bodies = dict(store.join(sql, wanted))
+    bodies = bodies_of(store, links_of(store, {row[3] for row in rows.values() if row[3] is not None}))
     return {call_id: loads(bodies[row[3]].encode()) if row[3] in bodies else None for call_id, row in rows.items()}
 
 
@@ -91,8 +81,10 @@ def answer_of(store: Store, call_id: str) -> Message | None:
 
 
 def _walk(store: Store, tails: set[UUID]) -> tuple[dict[UUID, UUID], dict[UUID, str]]:
-    rows = store.join(_WALK, ids_table(str(tail) for tail in tails))
-    return {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
+    links = links_up(store, tails)
+    bodies = bodies_of(store, links)
+    # What was removed in between is unknown.
+    return {name: link.parent_id for name, link in links.items() if name in bodies}, bodies
 
 
 def _chain(
@@ -111,7 +103,7 @@ def _chain(
 def _calls(store: Store, call_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:
     """Rows of `_CALLS` by call id as given; ids that are no UUID at all are unknown, not an error."""
     given = {parsed: call_id for call_id in call_ids if (parsed := _uuid(call_id))}
-    return {given[row[0]]: row for row in store.join(_CALLS, ids_table(map(str, given)))}
+    return {given[row[0]]: row for row in by_ids(store, _CALLS, given.keys())}
 
 
 def _uuid(text: str) -> UUID | None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from .errors import BadInput
-from .rollup import recount
+from .rollup import removing
 from .store import Store
 
 DAY_S = 86_400.0
@@ -255,10 +255,6 @@ CREATE OR REPLACE TEMP TABLE kept AS
     ) SELECT message_id FROM up;
 DELETE FROM candidates WHERE message_id IN (SELECT message_id FROM kept)
 """
-_HOURS = """
-SELECT DISTINCT CAST(floor(started_at / 3600) AS INTEGER) FROM calls
-WHERE call_id IN (SELECT call_id FROM gone UNION SELECT retry_of FROM gone)
-"""
 _FORGET_ATTEMPTS = """
 UPDATE calls SET retried = FALSE WHERE call_id IN (SELECT retry_of FROM gone);
 UPDATE calls SET retry_of = NULL WHERE retry_of IN (SELECT call_id FROM gone)
@@ -271,12 +267,11 @@ def remove(store: Store, units: Sequence[Unit]) -> Removed:
     done = Removed(runs=len(units), newest_at=max((unit.last_at for unit in units), default=0.0))
     strings = pa.schema({"id": pa.string(), "call": pa.string()})
     store.bulk(_TAKE_CALLS.format(size=_CALL_BYTES), pa.table(columns, schema=strings))
-    hours = [hour for (hour,) in store.rows(_HOURS)]
     done.comparisons = _forget_labels(store)
-    store.execute(_FORGET_ATTEMPTS)
     done.bytes += store.value("SELECT coalesce(sum(size), 0)::BIGINT FROM gone")
-    done.calls = store.execute("DELETE FROM calls WHERE call_id IN (SELECT call_id FROM gone)")
-    recount(store, hours, [unit.trajectory_id for unit in units if unit.trajectory_id])
+    with removing(store, "gone"):
+        store.execute(_FORGET_ATTEMPTS)
+        done.calls = store.execute("DELETE FROM calls WHERE call_id IN (SELECT call_id FROM gone)")
     store.execute("DELETE FROM trajectories WHERE trajectory_id IN (SELECT trajectory_id FROM gone)")
     store.execute(_TAKE_MESSAGES)
     done.messages, freed = _delete(store, "messages", "message_id IN (SELECT message_id FROM candidates)")

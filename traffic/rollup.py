@@ -1,33 +1,36 @@
 """Sums kept beside the calls, in the transaction that writes them, so that no listing has to scan all calls.
 
     traffic_hours    per hour, pattern, route, model, student and status: attempts, calls, tokens
-    latency_hours    per hour, pattern, route and model: how many calls took how long, in fixed steps of a power of two
-    caller_hours     per hour, caller, route and model: what budgets are counted from
+    latency_days     per day, pattern, route and model: how many calls took how long, in fixed steps of a power of two
+    caller_days      per day, caller, route and model: what budgets are counted from
     pattern_runs     each run once per pattern that it has calls of
-    changes          which runs each batch touched, numbered: whoever remembers runs asks what is new since a number
+    changes          which runs (and patterns of theirs) each batch touched, numbered: whoever remembers something about
+                     runs asks what is new since a number
 
 Invariant: at every commit, each sum is what the same statement gives over the whole table `calls`. Everything adds up,
 so a batch is added by one statement a table, whatever the number of its calls; calls that change are taken out before
-and put back after (`moving`), and hours that have lost calls are counted again.
+and put back after (`moving`), and those that are removed are taken out for good (`removing`).
 
-An empty text in a key is a NULL in `calls`. Hours are Unix seconds / 3600.
+An empty text in a key is a NULL in `calls`. Hours and days are Unix time
+divided by their length.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
 
 from .store import Store
-from .sums import ADD_CALLERS, ADD_LATENCIES, ADD_RUNS, ADD_TRAFFIC, LATENCIES, SUMS
+from .sums import ADD_CALLERS, ADD_LATENCIES, ADD_RUNS, ADD_TRAFFIC, LATENCIES, SUMS, rebuild_sql
 
-HOUR_S = 3_600
+HOUR_S, DAY_S = 3_600, 86_400
 KEPT_CHANGES = 4_096
 """Batches whose touched runs are still known."""
 
 _CHANGES = """
-INSERT INTO changes SELECT (SELECT coalesce(max(revision), 0) + 1 FROM changes), trajectory_id FROM {source}
+INSERT INTO changes BY NAME
+SELECT (SELECT coalesce(max(revision), 0) + 1 FROM changes) AS revision, trajectory_id, pattern_id FROM {source}
 WHERE trajectory_id IS NOT NULL GROUP BY ALL
 """
 _BY_ID = "(SELECT * FROM calls WHERE call_id IN (SELECT CAST(id AS UUID) FROM batch))"
@@ -40,6 +43,13 @@ def count(store: Store, calls: pa.Table) -> None:
     _forget_changes(store)
 
 
+def touch(store: Store, runs: Iterable[str | None]) -> None:
+    """Say that something about these runs has changed, such as a label: in the same transaction, or right after."""
+    names = pa.table({"trajectory_id": pa.array(sorted({run for run in runs if run}), pa.string())})
+    if len(names):
+        store.bulk(_CHANGES.replace("pattern_id", "NULL AS pattern_id", 1).format(source="batch"), names)
+
+
 @contextmanager
 def moving(store: Store, ids: pa.Table) -> Iterator[None]:
     """Around statements that change the pattern of calls, or whether they were repeated. `ids`: a text column `id`."""
@@ -48,41 +58,58 @@ def moving(store: Store, ids: pa.Table) -> Iterator[None]:
     yield
     for statement in (ADD_TRAFFIC, ADD_LATENCIES, ADD_RUNS, _CHANGES):
         store.bulk(statement.format(source=_BY_ID, sign=""), ids)
-    for table in ("traffic_hours", "latency_hours"):
+    for table in ("traffic_hours", "latency_days"):
         store.execute(f"DELETE FROM {table} WHERE attempts = 0")
+
+
+@contextmanager
+def removing(store: Store, table: str) -> Iterator[None]:
+    """Around statements that remove calls, whole runs of them. `table` names them by `call_id` and `trajectory_id`,
+    and by `retry_of` the calls that are attempts of their own again."""
+    gone = f"(SELECT * FROM calls WHERE call_id IN (SELECT call_id FROM {table}))"
+    for statement in (ADD_LATENCIES, ADD_CALLERS):
+        store.execute(statement.format(source=gone, sign="-"))
+    hours = [hour for (hour,) in store.rows(_HOURS.format(table=table))]
+    yield
+    for name in ("latency_days", "caller_days"):
+        store.execute(f"DELETE FROM {name} WHERE attempts = 0")
+    # Counted again: when the first call of an hour was cannot be told from a sum.
+    store.execute(f"DELETE FROM traffic_hours WHERE list_contains({hours}, hour)")
+    spans = " OR ".join(f"(started_at >= {low} AND started_at < {high})" for low, high in _spans(hours))
+    store.execute(ADD_TRAFFIC.format(source=f"(SELECT * FROM calls WHERE {spans or 'FALSE'})", sign=""))
+    store.execute(f"DELETE FROM pattern_runs WHERE trajectory_id IN (SELECT trajectory_id FROM {table})")
+    store.execute(_CHANGES.replace("pattern_id", "NULL AS pattern_id", 1).format(source=table))
+
+
+def recount(store: Store) -> None:
+    """Make all sums anew from the calls, as for a database that had none. Reads every call."""
+    with store.transaction():
+        store.execute(rebuild_sql())
+
+
+_HOURS = """
+SELECT DISTINCT CAST(floor(started_at / 3600) AS INTEGER) FROM calls
+WHERE call_id IN (SELECT call_id FROM {table} UNION SELECT retry_of FROM {table})
+"""
 
 
 def hours_since(since: float) -> str:
     """SQL for rows of `traffic_hours` since a moment; what is left of the hour it lies in is counted on the spot."""
-    return _since(since, "traffic_hours", SUMS)
+    return _since(since, "traffic_hours", "hour", HOUR_S, SUMS)
 
 
 def latencies_since(since: float) -> str:
-    """The same for `latency_hours`."""
-    return _since(since, "latency_hours", LATENCIES)
+    """The same for `latency_days`."""
+    return _since(since, "latency_days", "day", DAY_S, LATENCIES)
 
 
-def _since(since: float, table: str, rows: str) -> str:
-    edge = math.ceil(since / HOUR_S)
-    whole = f"SELECT * FROM {table} WHERE hour >= {edge}"
-    if since == edge * HOUR_S:
+def _since(since: float, table: str, unit: str, length: int, rows: str) -> str:
+    edge = math.ceil(since / length)
+    whole = f"SELECT * FROM {table} WHERE {unit} >= {edge}"
+    if since == edge * length:
         return f"({whole})"
-    part = f"(SELECT * FROM calls WHERE started_at >= {since!r}::DOUBLE AND started_at < {edge * HOUR_S})"
+    part = f"(SELECT * FROM calls WHERE started_at >= {since!r}::DOUBLE AND started_at < {edge * length})"
     return f"({whole} UNION ALL BY NAME {rows.format(source=part, sign='')})"
-
-
-def recount(store: Store, hours: Sequence[int], runs: Sequence[str]) -> None:
-    """Count hours that have lost calls again, and forget runs that are gone; in the transaction that removed them."""
-    if hours:
-        listed = ", ".join(map(str, hours))
-        for table in ("traffic_hours", "latency_hours", "caller_hours"):
-            store.execute(f"DELETE FROM {table} WHERE hour IN ({listed})")
-        spans = " OR ".join(f"(started_at >= {low} AND started_at < {high})" for low, high in _spans(hours))
-        for statement in (ADD_TRAFFIC, ADD_LATENCIES, ADD_CALLERS):
-            store.execute(statement.format(source=f"(SELECT * FROM calls WHERE {spans})", sign=""))
-    gone = pa.table({"id": pa.array(runs, pa.string())})
-    store.bulk("DELETE FROM pattern_runs WHERE trajectory_id IN (SELECT id FROM batch)", gone)
-    store.bulk("INSERT INTO changes SELECT (SELECT coalesce(max(revision), 0) + 1 FROM changes), id FROM batch", gone)
 
 
 def _spans(hours: Sequence[int]) -> list[tuple[int, int]]:

@@ -16,17 +16,17 @@ CREATE TABLE traffic_hours (
     metered BIGINT NOT NULL, first_at DOUBLE, last_at DOUBLE,
     PRIMARY KEY (hour, pattern_id, route, model, student, status, meant)
 );
-CREATE TABLE latency_hours (
-    hour INTEGER, pattern_id VARCHAR, route VARCHAR, model VARCHAR, step SMALLINT, attempts BIGINT NOT NULL,
-    PRIMARY KEY (hour, pattern_id, route, model, step)
+CREATE TABLE latency_days (
+    day INTEGER, pattern_id VARCHAR, route VARCHAR, model VARCHAR, step SMALLINT, attempts BIGINT NOT NULL,
+    PRIMARY KEY (day, pattern_id, route, model, step)
 );
-CREATE TABLE caller_hours (
-    hour INTEGER, caller VARCHAR, route VARCHAR, model VARCHAR, attempts BIGINT NOT NULL,
+CREATE TABLE caller_days (
+    day INTEGER, caller VARCHAR, route VARCHAR, model VARCHAR, attempts BIGINT NOT NULL,
     prompt_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL, metered BIGINT NOT NULL,
-    unmetered BIGINT NOT NULL, PRIMARY KEY (hour, caller, route, model)
+    unmetered BIGINT NOT NULL, PRIMARY KEY (day, caller, route, model)
 );
 CREATE TABLE pattern_runs (key UBIGINT PRIMARY KEY, pattern_id VARCHAR NOT NULL, trajectory_id VARCHAR NOT NULL);
-CREATE TABLE changes (revision BIGINT NOT NULL, trajectory_id VARCHAR NOT NULL);
+CREATE TABLE changes (revision BIGINT NOT NULL, trajectory_id VARCHAR NOT NULL, pattern_id VARCHAR);
 """
 
 SUMS = """
@@ -49,20 +49,21 @@ Without a pattern no times are kept: calls leave that row once they have one.
 """
 
 LATENCIES = f"""
-SELECT CAST(floor(started_at / 3600) AS INTEGER) AS hour, coalesce(pattern_id, '') AS pattern_id,
+SELECT CAST(floor(started_at / 86400) AS INTEGER) AS day, coalesce(pattern_id, '') AS pattern_id,
     coalesce(route, '') AS route, coalesce(model, '') AS model,
     CASE WHEN latency_ms < 1 THEN -1 ELSE CAST(floor({STEPS} * log2(latency_ms)) AS SMALLINT) END AS step,
     {{sign}}count(*) AS attempts
 FROM {{source}} WHERE latency_ms >= 0 AND latency_ms < 1e12 GROUP BY ALL
 """
-"""Rows of `latency_hours`: step s holds 2^(s/8) ms and more, less than 2^((s+1)/8); step -1 less than 1 ms."""
+"""Rows of `latency_days`: step s holds 2^(s/8) ms and more, less than 2^((s+1)/8); step -1 less than 1 ms."""
 
 CALLERS = """
-SELECT CAST(floor(started_at / 3600) AS INTEGER) AS hour, coalesce(caller, '') AS caller, coalesce(route, '') AS route,
-    coalesce(model, '') AS model, count(*) AS attempts, coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
-    coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
-    count(*) FILTER (prompt_tokens IS NOT NULL OR completion_tokens IS NOT NULL) AS metered,
-    count(*) FILTER (prompt_tokens IS NULL AND completion_tokens IS NULL AND status = 200 AND route <> 'none'
+SELECT CAST(floor(started_at / 86400) AS INTEGER) AS day, coalesce(caller, '') AS caller, coalesce(route, '') AS route,
+    coalesce(model, '') AS model, {sign}count(*) AS attempts,
+    {sign}coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
+    {sign}coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
+    {sign}count(*) FILTER (prompt_tokens IS NOT NULL OR completion_tokens IS NOT NULL) AS metered,
+    {sign}count(*) FILTER (prompt_tokens IS NULL AND completion_tokens IS NULL AND status = 200 AND route <> 'none'
         AND (model <> '' OR endpoint LIKE '%/chat/completions')) AS unmetered
 FROM {source} GROUP BY ALL
 """
@@ -84,13 +85,13 @@ ADD_TRAFFIC = (
     + ", first_at = least(traffic_hours.first_at, excluded.first_at)"
     + ", last_at = greatest(traffic_hours.last_at, excluded.last_at)"
 )
-ADD_LATENCIES = _adding("latency_hours", LATENCIES, ("attempts",))
-ADD_CALLERS = _adding("caller_hours", CALLERS, ("attempts", *_TOKENS, "unmetered"))
+ADD_LATENCIES = _adding("latency_days", LATENCIES, ("attempts",))
+ADD_CALLERS = _adding("caller_days", CALLERS, ("attempts", *_TOKENS, "unmetered"))
 ADD_RUNS = f"INSERT OR IGNORE INTO pattern_runs BY NAME {RUNS}"
 
 
 def rebuild_sql() -> str:
     """Statements that make all sums from the calls: for a database that had none."""
-    whole = ((ADD_TRAFFIC, "traffic_hours"), (ADD_LATENCIES, "latency_hours"), (ADD_CALLERS, "caller_hours"))
+    whole = ((ADD_TRAFFIC, "traffic_hours"), (ADD_LATENCIES, "latency_days"), (ADD_CALLERS, "caller_days"))
     made = [f"DELETE FROM {table}; {text.format(source='calls', sign='')}" for text, table in whole]
     return ";\n".join([*made, "DELETE FROM pattern_runs", ADD_RUNS.format(source="calls")])

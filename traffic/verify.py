@@ -10,6 +10,7 @@ Rows that nothing refers to any more (messages of a request that could not be re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from .answers import clean
 from .canonical import ROOT, canonical_message, loads, name_of, toolset_id
 from .conversations import ids_table
 from .errors import BadInput
+from .oddities import Oddities, Oddity
 from .snapshots import Snapshot
 from .store import Store
 from .sums import CALLERS, LATENCIES, RUNS, SUMS
@@ -53,6 +55,8 @@ class VerifyReport:
     """The first of them."""
     unreferenced_messages: int = 0
     unreferenced_toolsets: int = 0
+    odd: list[Oddity] = field(default_factory=list)
+    """Odd content; no problem of the store."""
     seconds: float = 0.0
 
     def add(self, table: str, row: Any, name: str, what: str) -> None:
@@ -64,13 +68,13 @@ class VerifyReport:
 
 def verify(store: Store, progress: Progress = lambda done, total: None) -> VerifyReport:
     """Check everything. `progress` is told rows done and rows in all."""
-    started, report = time.perf_counter(), VerifyReport()
+    started, report, odd = time.perf_counter(), VerifyReport(), Oddities()
     with store.snapshot() as view:
         [totals] = view.rows("SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in _HASHED))
         report.messages, report.toolsets, report.calls = totals
         broken, done = set[str](), 0
         for table, columns, check in (
-            ("messages", "message_id, parent_id, role, body", _message),
+            ("messages", "message_id, parent_id, role, body", partial(_message, odd)),
             ("toolsets", "toolset_id, body", _toolset),
             ("calls", "call_id, params, request_tail", _call),
         ):
@@ -84,11 +88,12 @@ def verify(store: Store, progress: Progress = lambda done, total: None) -> Verif
         _runs(view, report)
         _sums(view, report)
         report.unreferenced_messages, report.unreferenced_toolsets = _unreferenced(view)
+        report.odd = odd.found(view)
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _message(report: VerifyReport, row: tuple[Any, ...]) -> str:
+def _message(odd: Oddities, report: VerifyReport, row: tuple[Any, ...]) -> str:
     """Check one message by itself; returns its id if it is not what it is called."""
     message_id, parent_id, role, body = row
     try:
@@ -99,6 +104,8 @@ def _message(report: VerifyReport, row: tuple[Any, ...]) -> str:
         return str(message_id)
     if not isinstance(message, dict) or clean(message.get("role")) != role:
         report.add("messages", message_id, "role", f"is {role!r}, which is not what the body says")
+    if isinstance(message, dict):
+        odd.see(str(message_id), "" if parent_id.hex == ROOT else str(parent_id), message, body)
     if found != message_id.hex:
         report.add("messages", message_id, "message_id", f"parent and body give the name {UUID(found)}")
         return str(message_id)
@@ -205,7 +212,7 @@ def _runs(view: Snapshot, report: VerifyReport) -> None:
         report.add("trajectories", name, "calls", f"is {said}, but it has {counted}")
 
 
-_SUMS = {"traffic_hours": SUMS, "latency_hours": LATENCIES, "caller_hours": CALLERS, "pattern_runs": RUNS}
+_SUMS = {"traffic_hours": SUMS, "latency_days": LATENCIES, "caller_days": CALLERS, "pattern_runs": RUNS}
 """Tables of sums over the calls, and what gives each anew."""
 
 
