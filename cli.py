@@ -19,6 +19,7 @@ from . import (
     key_commands,
     listings,
     pattern_commands,
+    route_commands,
     store_commands,
 )
 from .listings import DataOption, JsonOption
@@ -31,11 +32,12 @@ app = typer.Typer(
 )
 distill = typer.Typer(no_args_is_help=True, help="Train student versions.")
 app.add_typer(distill, name="distill")
-for _name in ("calls", "trajectories", "students", "routes"):
+for _name in ("calls", "trajectories", "students"):
     app.add_typer(getattr(listings, _name), name=_name)
 intent_commands.add_intents(pattern_commands.patterns)
 app.add_typer(store_commands.store, name="store")
 app.add_typer(pattern_commands.patterns, name="patterns")
+app.add_typer(route_commands.routes, name="routes")
 app.add_typer(key_commands.keys, name="keys")
 app.add_typer(feedback_commands.feedback, name="feedback")
 

@@ -23,7 +23,6 @@ calls = typer.Typer(no_args_is_help=True, help="Calls: one request and its answe
 trajectories = typer.Typer(no_args_is_help=True, help="Trajectories: the calls of one agent run.")
 patterns = typer.Typer(no_args_is_help=True, help="Patterns: calls that ask for the same kind of work.")
 students = typer.Typer(no_args_is_help=True, help="Student versions.")
-routes = typer.Typer(no_args_is_help=True, help="Routes: who answers which pattern, and why.")
 
 
 def ask(data: Path | None, path: str, **params: Any) -> Any:
@@ -112,41 +111,3 @@ def students_list(data: DataOption = None, as_json: JsonOption = False) -> None:
 def students_show(version: str, data: DataOption = None, as_json: JsonOption = False) -> None:
     """One student version with its data, config, scores and lineage."""
     show(ask(data, f"/api/students/{version}"), as_json)
-
-
-@routes.command("list")
-def routes_list(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """State, share and risk of every pattern."""
-    columns = ("pattern_id", "name", "state", "share", "student", "sessions", "risk", "low", "high", "missing")
-    show(ask(data, "/api/routes"), as_json, columns)
-
-
-@routes.command("explain")
-def routes_explain(pattern: str, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Why a pattern is where it is, and what the next step needs."""
-    show(ask(data, f"/api/routes/{pattern}"), as_json)
-
-
-ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the transition.")]
-PatternArgument = Annotated[str, typer.Argument(help="Pattern id or name; 'all' is the big switch.")]
-
-
-def _switch(pattern: str, action: str, reason: str, data: Path | None, as_json: bool) -> None:
-    path = f"/api/{action}" if pattern == "all" else f"/api/routes/{pattern}/{action}"
-    show(tell(data, path, {"reason": reason, "actor": "cli"}), as_json)
-
-
-@routes.command("off")
-def routes_off(
-    pattern: PatternArgument, reason: ReasonOption = "", data: DataOption = None, as_json: JsonOption = False
-) -> None:
-    """Send a pattern back to the teacher, at once and until it is switched on again."""
-    _switch(pattern, "off", reason, data, as_json)
-
-
-@routes.command("on")
-def routes_on(
-    pattern: PatternArgument, reason: ReasonOption = "", data: DataOption = None, as_json: JsonOption = False
-) -> None:
-    """Let a pattern take part again, where it was when it was switched off."""
-    _switch(pattern, "on", reason, data, as_json)

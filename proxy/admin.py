@@ -30,22 +30,15 @@ from .admin_http import BrowserGuard, answer, explain_error, html, read_body
 from .admin_intents import add_intents
 from .admin_keys import add_keys
 from .admin_patterns import PatternAdmin, add_patterns
+from .admin_routes import RouteAdmin, add_routes
 from .admin_store import add_store
 from .admin_tools import add_tools
 from .admin_verdicts import add_verdicts
-from .explain import explain
 from .key_store import KeyBook
 from .overview import Overview
 from .tool_policies import PolicyBook
 
 LONGEST_LIST = 10_000
-
-
-class Switch(msgspec.Struct):
-    """Body of the POSTs that switch."""
-
-    reason: str = ""
-    actor: str = "api"
 
 
 class ExportOrder(msgspec.Struct):
@@ -78,6 +71,7 @@ class Admin:
         self._add_writes(app)
         add_keys(app, KeyBook(self.overview.store, self.data, self.overview.options.prices, self.clock))
         add_intents(app, self.overview.store, self.data, self._one)
+        add_routes(app, RouteAdmin(self.overview, self._all, self._one))
         add_store(app, self.overview, self.data, self.clock)
         add_patterns(app, PatternAdmin(self.overview, self.clock, self._one))
         add_verdicts(app, self.overview.store, self.policies, self._one, self.clock)
@@ -137,22 +131,6 @@ class Admin:
             _, entry = queries.show_pattern(store, wanted)
             return answer({**msgspec.to_builtins(row), "entry": entry})
 
-        @app.get("/api/routes")
-        def routes() -> Response:
-            return answer(overview.routes())
-
-        @app.get("/api/routes/{pattern}")
-        def route(pattern: str) -> Response:
-            wanted = self._one(pattern)
-            row = next(row for row in overview.routes() if row.pattern_id == wanted)
-            changes = overview.board.log.transitions(50, wanted)
-            facts = explain(overview.board.state(wanted))
-            return answer({**facts, **msgspec.to_builtins(row), "transitions": changes})
-
-        @app.get("/api/transitions")
-        def transitions(limit: int = 50, pattern: str = "") -> Response:
-            return answer(overview.board.log.transitions(_limit(limit), self._one(pattern) if pattern else ""))
-
         @app.get("/api/comparisons")
         def compared(pattern: str, limit: int = 50, student: str = "", worse: bool = False) -> Response:
             found = comparisons.listed(store, self._one(pattern), _limit(limit), student=student, worse_only=worse)
@@ -171,23 +149,6 @@ class Admin:
             return answer(overview.runs())
 
     def _add_writes(self, app: FastAPI) -> None:
-        async def switch_all(request: Request, action: str) -> Response:
-            order = await read_body(request, Switch)
-            return await self._switch([None], action, order)
-
-        @app.post("/api/off")
-        async def off(request: Request) -> Response:
-            return await switch_all(request, "off")
-
-        @app.post("/api/on")
-        async def on(request: Request) -> Response:
-            return await switch_all(request, "on")
-
-        @app.post("/api/routes/{pattern}/{action}")
-        async def operate(pattern: str, action: str, request: Request) -> Response:
-            order = await read_body(request, Switch)
-            return await self._switch(list(self._all(pattern)), action, order)
-
         @app.post("/api/exports")
         async def export(request: Request) -> Response:
             order = await read_body(request, ExportOrder)
@@ -204,15 +165,6 @@ class Admin:
         @app.get("/fragment")
         def fragment() -> Response:
             return html(dashboard.render("fragment.html", dashboard.build(self.overview, self.clock())))
-
-    async def _switch(self, patterns: list[str | None], action: str, order: Switch) -> Response:
-        def work() -> Response:
-            for pattern in patterns:
-                self.overview.keeper.operate(pattern, action, order.actor, order.reason)
-            states = {pattern: self.overview.board.state(pattern).state for pattern in patterns if pattern}
-            return answer({"off": bool(self.overview.board.big_switch["off"]), "states": states})
-
-        return await run_in_threadpool(work)
 
     def _export(self, order: ExportOrder) -> Response:
         now = self.clock()

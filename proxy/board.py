@@ -16,14 +16,18 @@ from typing import Any
 
 import msgspec
 
-from ..traffic.errors import BadInput, UnknownName
 from ..traffic.patterns import PatternEntry
 from ..traffic.store import Store
 from ..traffic.students import Manifest
+from ..traffic.tool_policy import ToolPolicy
+from . import operators
 from .event_log import Entry, EventLog, Key, event_entry, switch_entry, transition_entry
-from .machine import apply, next_trial, remaining_wait, route_of, ruling, shares
+from .heard import HeardSessions
+from .machine import apply
 from .options import RoutingOptions
 from .routes import Route, RouteTable, publish_table
+from .rules import shares
+from .session_details import Details, Spoken, details, said_since
 from .sessions import DAY_S, Scope, SessionLoss, is_single_turn, passed, served_badly
 from .shadow import AUDIT, SHADOW
 from .states import (
@@ -35,13 +39,15 @@ from .states import (
     Operator,
     Passed,
     PatternState,
+    Relabelled,
     Session,
     StudentRegistered,
     Transition,
 )
+from .usable import Usable, usable
+from .versions import challenged, next_trial, remaining_wait, route_of, ruling
 
 logger = logging.getLogger(__name__)
-ACTIONS = ("off", "on", "promote", "hold", "demote")
 
 
 class Board:
@@ -50,13 +56,17 @@ class Board:
     def __init__(self, store: Store, options: RoutingOptions, secret: bytes, clock: Callable[[], float]) -> None:
         self.log = EventLog(store)
         self.big_switch: dict[str, Any] = self.log.switch()
+        self.policy_of: Callable[[str], ToolPolicy] = lambda _: ToolPolicy()
+        """How calls of a pattern's tools are compared; the most cautious way unless told."""
         self._store, self._options, self._secret, self._clock = store, options, secret, clock
         self._states: dict[Key, PatternState] = {}
-        self._fed: dict[tuple[Key, str], set[str]] = {}
-        self._counted: dict[Key, tuple[int, int]] = {}
+        self._heard = HeardSessions()
+        self._counted: dict[Key, Usable] = {}
         self._passed_at: dict[Key, float] = {}
         self._live_at: dict[Key, float] = {}
         self._manifests: dict[str, Manifest] = {}
+        self._verdict = 0
+        self._compared = False
         self._table = RouteTable()
         self._published = False
         for logged in self.log.events():
@@ -77,6 +87,10 @@ class Board:
         """Patterns with a machine."""
         return sorted({pattern for pattern, _ in list(self._states)})
 
+    def machines(self) -> dict[Key, PatternState]:
+        """All machines' states, by pattern and student version."""
+        return dict(self._states)
+
     def scopes(self, kind: str) -> list[Scope]:
         """Whose labels of a kind (`shadow`, `audit`) are wanted now."""
         found = [self._scope(key, state, kind) for key, state in list(self._states.items())]
@@ -87,9 +101,9 @@ class Board:
         state = self._states[scope.pattern_id, scope.student].state
         return state in (SERVING if scope.kind == AUDIT else ("shadow",))
 
-    def fed(self, scope: Scope) -> set[str]:
-        """Sessions that have been evidence already."""
-        return self._fed.get(((scope.pattern_id, scope.student), scope.kind), set())
+    def fed(self, scope: Scope) -> Mapping[str, float]:
+        """Sessions that have been evidence already, with the loss that was heard."""
+        return self._heard.losses((scope.pattern_id, scope.student), scope.kind)
 
     # What the keeper tells.
 
@@ -114,24 +128,68 @@ class Board:
 
     def feed(self, scope: Scope, ready: Iterable[SessionLoss]) -> None:
         """Closed sessions, in the order in which they ended."""
-        key = scope.pattern_id, scope.student
+        key, ready = (scope.pattern_id, scope.student), list(ready)
+        found = self._details(key, scope.kind, [loss.trajectory_id for loss in ready])
         for loss in ready:
             # One at a time: a session that moves the state may end the scope under which the others were found.
             if not self.counts(scope):
                 break
             state = self._states[key]
-            began_live = loss.first_at >= self._live_at.get(key, 0.0)
-            kind = SHADOW if scope.kind == SHADOW else state.state if began_live else "canary"
-            value = loss.worst if state.options.session_loss == "max" else loss.mean
-            event = Session(at=self._clock(), kind=kind, session=loss.trajectory_id, loss=value, calls=loss.calls)
+            # Where the evidence is still to catch up with an operator, live sessions count for the proof too.
+            live = state.state == "live" and not state.forced and loss.first_at >= self._live_at.get(key, 0.0)
+            worst = state.options.session_loss == "max"
+            one = found.get(loss.trajectory_id)
+            event = Session(
+                at=self._clock(),
+                kind=SHADOW if scope.kind == SHADOW else "live" if live else "canary",
+                session=loss.trajectory_id,
+                loss=loss.worst if worst else loss.mean,
+                calls=loss.calls,
+                items=one.items if one else (),
+                nulls=one.nulls if one else {},
+            )
             self._hear(key, [event])
+
+    def relabel(self, delivered: Iterable[Spoken]) -> int:
+        """Hear again the sessions whose labels have come or changed since they were heard; returns how many.
+
+        `delivered` are sessions for which labels have come in; what judges and people have said is looked up here.
+        """
+        said, newest = said_since(self._store, self._verdict)
+        touched = {*said, *delivered}
+        if not self._compared:
+            touched |= self._heard.differing(self._store, self._options.session_loss)
+        told = 0
+        for key, kind in self._heard.scopes():
+            names = {one.session for one in touched if (*key, kind) == one[:3]} & self._heard.losses(key, kind).keys()
+            for session, one in self._details(key, kind, sorted(names)).items():
+                told += not one.waits and self._hear_again(key, kind, session, one)
+        self._verdict, self._compared = newest, True
+        return told
+
+    def _hear_again(self, key: Key, kind: str, session: str, one: Details) -> bool:
+        before = self._heard.event(key, kind, session)
+        loss = one.loss(self._states[key].options.session_loss)
+        if not self._heard.differs(key, kind, session, loss):
+            return False
+        event = Relabelled(
+            at=self._clock(),
+            kind=before.kind,
+            session=session,
+            loss=loss,
+            calls=len(one.losses),
+            items=one.items,
+            nulls=one.nulls,
+        )
+        self._hear(key, [event])
+        return True
 
     def count_invalid(self, batch: int) -> None:
         """Report calls that students could not answer: faults at once, sound answers `batch` at a time."""
-        for key, total in served_badly(self._store).items():
-            n, bad = (now - before for now, before in zip(total, self._counted.get(key, (0, 0)), strict=True))
-            if key in self._states and (bad or n >= batch):
-                self._hear(key, [Invalid(at=self._clock(), n=n, bad=bad)])
+        for key, total in usable(self._store, served_badly(self._store)).items():
+            new = total.since(self._counted.get(key, Usable()))
+            if key in self._states and (new.bad or new.late or new.n >= batch):
+                self._hear(key, [Invalid(at=self._clock(), n=new.n, bad=new.bad, late=new.late)])
 
     def count_passed(self, idle_before: float) -> None:
         """Report sessions that only count for a cooldown."""
@@ -141,17 +199,28 @@ class Board:
                 if n:
                     self._hear(key, [Passed(at=idle_before, n=n)])
 
-    def operate(self, pattern_id: str | None, action: str, actor: str, reason: str) -> None:
-        """A person's decision on one pattern, or (None; off and on only) on everything. Raises BadInput."""
-        if action not in ACTIONS or (pattern_id is None and action not in ("off", "on")):
-            raise BadInput(f"An operator can say {', '.join(ACTIONS)}, not {action!r}.")
+    def operate(
+        self, pattern_id: str | None, action: str, actor: str, reason: str, *, student: str = "", force: bool = False
+    ) -> None:
+        """A person's decision on one pattern, or (None; off and on only) on everything.
+
+        Raises BadInput, and for a promotion beyond the evidence without `force`; UnknownName.
+        """
+        operators.check_word(action, pattern_id is None)
         if pattern_id is None:
             self.log.append([switch_entry(self._clock(), action == "off", actor, reason)])
             self.big_switch = self.log.switch()
             return
-        for key in self._meant(pattern_id, action):
-            k = next_trial(self.states(pattern_id))
-            self._hear(key, [Operator(at=self._clock(), action=action, actor=actor, reason=reason, k=k)])
+        states = self.states(pattern_id)
+        chosen = operators.meant(states, pattern_id, action, student)
+        for state in chosen:
+            operators.check(state, action, force)
+        if action == "pin":
+            for state in states:
+                if state.pinned and state not in chosen:
+                    self._say((pattern_id, state.student), "unpin", actor, reason)
+        for state in chosen:
+            self._say((pattern_id, state.student), action, actor, reason)
 
     def publish(self, path: Path) -> bool:
         """Write the route table if it differs from the one on disk; True when it was written."""
@@ -160,7 +229,7 @@ class Board:
             before = None
         else:
             before = self._table
-        routes = {pattern: self._route(pattern) for pattern in self.patterns()}
+        routes = self.routes()
         off = bool(self.big_switch["off"])
         if before is not None and routes == before.routes and off == before.off:
             return False
@@ -168,7 +237,18 @@ class Board:
         publish_table(path, self._table)
         return True
 
+    def routes(self) -> dict[str, Route]:
+        """The routes that follow from the states, by pattern."""
+        return {pattern: self._route(pattern) for pattern in self.patterns()}
+
     # Inside.
+
+    def _say(self, key: Key, action: str, actor: str, reason: str) -> None:
+        k = next_trial(self.states(key[0]))
+        self._hear(key, [Operator(at=self._clock(), action=action, actor=actor, reason=reason, k=k)])
+
+    def _details(self, key: Key, kind: str, names: list[str]) -> dict[str, Details]:
+        return details(self._store, *key, kind, names, self.policy_of(key[0]))
 
     def _hear(self, key: Key, events: list[Event]) -> None:
         """Apply events to one machine: to the log first, then to memory."""
@@ -188,11 +268,9 @@ class Board:
         before = self._states.get(key, PatternState())
         state = self._states[key] = apply(before, event).state
         if isinstance(event, Session):
-            kind = SHADOW if event.kind == SHADOW else AUDIT
-            self._fed.setdefault((key, kind), set()).add(event.session)
+            self._heard.note(key, event)
         elif isinstance(event, Invalid):
-            n, bad = self._counted.get(key, (0, 0))
-            self._counted[key] = n + event.n, bad + event.bad
+            self._counted[key] = self._counted.get(key, Usable()).plus(event.n, event.bad, event.late)
         if state.state in WAITING and (before.state not in WAITING or isinstance(event, Passed)):
             self._passed_at[key] = event.at
         if state.state == "live" and before.state not in ("live", "off"):
@@ -203,30 +281,21 @@ class Board:
             if state.options != self._options:
                 self._hear(key, [Configured(at=self._clock(), options=self._options)])
 
-    def _meant(self, pattern_id: str, action: str) -> list[Key]:
-        """The machines that an operator's word on a pattern is for."""
-        own = [key for key in self._states if key[0] == pattern_id]
-        if action == "on" and (off := [key for key in own if self._states[key].state == "off"]):
-            return off
-        lead = self.state(pattern_id)
-        if not lead.student and action not in ("off", "on"):
-            raise UnknownName(f"Pattern {pattern_id} has no student version that could be told to {action}.")
-        return [(pattern_id, lead.student)]
-
     def _scope(self, key: Key, state: PatternState, kind: str) -> Scope:
         manifest, wanted = self._manifests.get(key[1]), shares(state)
         share = wanted.shadow if kind == SHADOW else wanted.audit
         if manifest is None or (kind == SHADOW and state.state not in ("shadow", "blocked")):
             return Scope(*key, kind, 0.0)
         live = state.state == "live"
+        if live and kind == AUDIT and challenged(state, self.states(key[0])):
+            share = max(share, self._options.challenger_share)
         # A live version is judged by its recent sessions; two days leave time to catch up after an outage.
         after = self._clock() // DAY_S * DAY_S - DAY_S if live else manifest.snapshot_at if kind == SHADOW else 0.0
         minimum = self._options.audit_min_per_day if live else 0
         return Scope(*key, kind, share, self._salt(kind, key), minimum, after)
 
     def _route(self, pattern_id: str) -> Route:
-        state = self.state(pattern_id)
-        return route_of(state, self._salt("route", (pattern_id, state.student)))
+        return route_of(self.states(pattern_id), lambda student: self._salt("route", (pattern_id, student)))
 
     def _salt(self, purpose: str, key: Key) -> str:
         return hmac.new(self._secret, "\0".join((purpose, *key)).encode(), hashlib.sha256).hexdigest()[:32]

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from .routes import RouteTable, assigned
+from ..traffic.tool_lists import ToolList
+from .routes import RouteTable, route_for
 from .states import SERVING
 
 MAX_BYTES = 256 * 1024
@@ -33,6 +34,8 @@ class Decision(msgspec.Struct, frozen=True):
     `teacher_share`; `state:canary` or `state:live` when the student serves."""
     student: str = ""
     """Student version that serves; empty for the teacher."""
+    threshold: float | None = None
+    """Lowest score of an answer that it may give; None: any."""
 
 
 class RoutedCall(Protocol):
@@ -75,9 +78,10 @@ def decide(
         return Decision("teacher", f"state:{route.state}")
     if not caller_accepted():
         return Decision("teacher", "caller_not_accepted")
-    if not assigned(route, call.session):
+    taken = route_for(route, call.session)
+    if taken is None:
         return Decision("teacher", "teacher_share")
-    return Decision("student", f"state:{route.state}", route.student)
+    return Decision("student", f"state:{taken.state}", taken.student, taken.threshold)
 
 
 def missing_capability(body: dict[str, Any], size: int, max_bytes: int = MAX_BYTES) -> str:
@@ -113,12 +117,20 @@ def _odd_tools(body: dict[str, Any]) -> str:
     tools = body.get("tools") or ()
     if not isinstance(tools, list | tuple):
         return "tools"
-    for tool in tools:
-        if not _is_function(tool):
-            return "tools"
+    if not _functions_only(tools):
+        return "tools"
     choice = body.get("tool_choice")
     named = isinstance(choice, dict) and choice.get("type") == "function"
     return "" if named or (not isinstance(choice, dict) and choice in _NEUTRAL_CHOICES) else "tool_choice"
+
+
+def _functions_only(tools: list[Any] | tuple[Any, ...]) -> bool:
+    if not isinstance(tools, ToolList):
+        return all(map(_is_function, tools))
+    known = tools.known.get("functions_only")
+    if known is None:
+        known = tools.known["functions_only"] = all(map(_is_function, tools))
+    return known
 
 
 def _is_function(tool: Any) -> bool:

@@ -1,8 +1,8 @@
 """The routing events in the store: appended in order, never changed, enough to rebuild every state.
 
-Four kinds of rows share the table `route_events`: the machine's events (`student_registered`, `session`, `passed`,
-`invalid`, `operator`, `configured`), what followed from them (`transition`, for people: a replay skips it), the big
-switch (`switch`), and nothing else.
+The rows of the table `route_events` are the machines' events (`student_registered`, `session`, `relabelled`, `passed`,
+`invalid`, `operator`, `configured`), what followed from them (`transition`: a replay makes it again and compares), the
+big switch (`switch`), and nothing else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -102,9 +102,18 @@ class EventLog:
             for seq, at, pattern, kind, detail, actor in rows
         ]
 
+    def transitions_by_machine(self) -> dict[Key, list[Transition]]:
+        """All transitions as they were logged, oldest first."""
+        sql = "SELECT pattern_id, student, detail FROM route_events WHERE kind = ? ORDER BY seq"
+        found: dict[Key, list[Transition]] = {}
+        for pattern, student, detail in self._store.rows(sql, (TRANSITION,)):
+            found.setdefault((pattern, student), []).append(msgspec.json.decode(detail, type=Transition))
+        return found
+
 
 def _told(kind: str, detail: dict[str, Any]) -> dict[str, Any]:
     if kind == TRANSITION:
-        return detail
+        # The snapshot is for `retelling`; the same numbers stand in the evidence in readable form.
+        return {name: value for name, value in detail.items() if name != "snapshot"}
     before, after = ("on", "off") if detail["off"] else ("off", "on")
     return {"kind": SWITCH, "before": before, "after": after, "reason": detail["reason"], "student": "", "evidence": {}}

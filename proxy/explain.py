@@ -1,16 +1,19 @@
-"""What a state means and what is missing for the next one, in words and numbers for the dashboard and `routes show`."""
+"""What a state means and what is missing for the next one, in words and numbers for people and programs."""
 
 from typing import Any
 
-from .machine import shares
-from .states import WAITING, PatternState, canary_interval, evidence_of
+from .evidence_facts import evidence_of
+from .rules import ready, shares, worst_case
+from .states import WAITING, PatternState
 
 
 def explain(state: PatternState) -> dict[str, Any]:
     """State, evidence and what comes next: plain JSON values.
 
     `n`, `losses`, `risk`, `interval`, `wealth`, `needed` are those of the evidence that counts in this state (shadow,
-    canary, or the live audits); the rest stands under `shadow`, `canary`, `guard`, `invalid`.
+    canary, or the live audits); the rest stands under `shadow`, `canary`, `guard`, `invalid`, `thresholds`, `nulls`.
+    `expected` is the number of compared sessions that the next step is still expected to take, `blocks` what keeps it
+    from coming whatever the evidence says.
     """
     found = evidence_of(state)
     now = shares(state)
@@ -19,7 +22,36 @@ def explain(state: PatternState) -> dict[str, Any]:
     for key in ("n", "losses", "risk", "interval", "wealth", "needed"):
         found[key] = counting.get(key)
     found["n"] = found["n"] or 0
-    return {**found, "next": _next(state)}
+    return {**found, "next": missing(state), "expected": expected(state), "blocks": blocks(state)}
+
+
+def expected(state: PatternState) -> int | None:
+    """Compared sessions that the next proof is still expected to take at the risk seen so far; None: no proof is being
+    gathered, or none would come at that risk."""
+    gate = {"shadow": state.shadow, "canary": state.canary}.get(state.state)
+    if gate is None:
+        return None
+    more = gate.expected_more()
+    if state.state == "canary" and _carries_over(state) and gate.risk is not None and gate.risk < state.epsilon:
+        clean = round(max(state.options.carry_over_sessions - state.clean, 0) / (1 - gate.risk))
+        more = clean if more is None else min(more, clean)
+    return more
+
+
+def blocks(state: PatternState) -> list[str]:
+    """What stands in the way of the next step, beside missing evidence."""
+    found = []
+    if state.state == "off":
+        found.append("switched off")
+    if state.held:
+        found.append("held by an operator")
+    if state.cooldown and state.state in ("shadow", *WAITING):
+        found.append(f"{state.cooldown} sessions of cooldown")
+    if state.state in WAITING:
+        found.append(f"{state.state}: a new student version, or an operator's resume")
+    if state.state == "shadow" and state.shadow is not None and state.shadow.futile:
+        found.append("too risky as a whole: only a part that the student is sure of may still prove itself")
+    return found
 
 
 def _counting(state: PatternState) -> str:
@@ -27,26 +59,38 @@ def _counting(state: PatternState) -> str:
     return name if getattr(state, name) is not None else "shadow"
 
 
-def _next(state: PatternState) -> str:
+def missing(state: PatternState) -> str:
+    """What the next step needs, in words."""
     if state.state == "off":
-        return f"switched off; `routes on` returns it to {state.resume}"
+        return f"switched off; `routes resume` returns it to {state.resume}"
     if state.state == "observe":
         return "waiting for a student version"
     if state.state in WAITING:
         return f"a new student version after {state.cooldown} more sessions, or an operator"
     if state.state == "live":
-        return _next_live(state)
-    held = "held by an operator; " if state.held else ""
-    return held + (_next_canary(state) if state.state == "canary" else _next_shadow(state))
+        text = _next_live(state)
+    else:
+        text = _next_canary(state) if state.state == "canary" else _next_shadow(state)
+    held = "held by an operator; " if state.held and state.state != "live" else ""
+    return ("beyond its evidence by an operator's word; " if state.forced else held) + text
 
 
 def _next_shadow(state: PatternState) -> str:
     gate = state.shadow
     if gate is None:
         return "no evidence yet"
-    if gate.crossed:
-        return f"proven; {state.cooldown} sessions of cooldown left" if state.cooldown else "proven; canary next"
+    if found := ready(state):
+        if state.cooldown:
+            return f"proven; {state.cooldown} sessions of cooldown left"
+        part = "proven" if found.threshold is None else f"proven for answers of score {found.threshold:.3g} or more"
+        return f"{part}; canary next" if found.rested else f"{part}; waiting whether more can be served"
+    if gate.futile:
+        return "too risky as a whole; looking for a part that the student is sure of"
     return f"canary after {gate.clean_needed()} more sessions in shadow if all agree"
+
+
+def _carries_over(state: PatternState) -> bool:
+    return state.single_turn and ready(state) is not None
 
 
 def _next_canary(state: PatternState) -> str:
@@ -54,16 +98,16 @@ def _next_canary(state: PatternState) -> str:
     if canary is None:
         return "no evidence yet"
     needed = canary.clean_needed()
-    if state.single_turn and state.shadow is not None and state.shadow.crossed:
+    if _carries_over(state):
         needed = min(needed, max(options.carry_over_sessions - state.clean, 1))
     text = f"live after {needed} more audited sessions if all agree"
     if state.step + 1 >= len(options.ramp):
         return text
     share = options.ramp[state.step + 1]
-    missing = max(options.ramp_sessions - state.step_sessions, 0)
-    if missing:
-        return f"{text}; {share:.0%} after {missing} more"
-    exposure, cap = share * canary_interval(state).high, state.epsilon / 2
+    left = max(options.ramp_sessions - state.step_sessions, 0)
+    if left:
+        return f"{text}; {share:.0%} after {left} more"
+    exposure, cap = share * worst_case(state), state.epsilon * options.exposure_share
     if exposure > cap:
         return f"{text}; {share:.0%} once its worst case {exposure:.3f} is at most {cap:.3f}"
     return f"{text}; {share:.0%} once wealth exceeds 1"

@@ -1,9 +1,11 @@
 """The gate: a sequential test that a student's risk is below the limit, valid however often one looks at it.
 
-A bettor who believes in the student stakes part of a fortune of 1 on every session, at odds that are fair when the
-risk is exactly the limit. If the risk is at or above the limit the fortune is a supermartingale, so it ever reaches
-1/α with probability at most α (Ville): reaching it is the proof. Nothing is said about a fortune that does not get
-there: inconclusive is not failed. A second bettor with the opposite belief proves futility in the same way.
+Five bettors who believe in the student stake parts of a fortune of 1 on every session, at odds that are fair when the
+risk is exactly the limit. If the risk is at or above the limit the whole fortune is a supermartingale, so it ever
+reaches 1/α with probability at most α (Ville): reaching it is the proof. Each bettor has one belief, how far below the
+limit the risk is, and never changes its stake; together they do nearly as well as the one who is right, and the order
+of the sessions does not matter. Nothing is said about a fortune that does not get there: inconclusive is not failed. A
+bettor with the opposite belief proves futility in the same way.
 
 Formulas and sources: docs/guarantees.md. Plain floats, no clock, no randomness: the same losses in the same order
 give the same bits.
@@ -15,8 +17,14 @@ from typing import NamedTuple
 
 import msgspec
 
+BELIEFS = (0.05, 0.25, 0.45, 0.65, 0.85)
+"""ρ: what each bettor takes the risk to be, as a share of the limit; and the part of its fortune that a loss leaves."""
+WEIGHTS = (0.30, 0.20, 0.20, 0.15, 0.15)
+"""Part of the fortune that each begins with."""
+KEPT = 0.25
+"""Part of the fortune that is shared out as in WEIGHTS where the bettors' success so far decides about the rest."""
 STAKE = 0.75
-"""Largest part of the fortune that one session can cost."""
+"""Largest part of the fortune that one session can cost the opposite bettor."""
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +39,9 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 0
     total: float = 0.0
     """Sum of the losses."""
-    log_wealth: float = 0.0
+    logs: tuple[float, ...] = (0.0,) * len(BELIEFS)
+    """Log-growth of each bettor's part."""
+    weights: tuple[float, ...] = WEIGHTS
     log_futility: float = 0.0
     """Log-fortune of the opposite bettor, who tests H0 "risk ≤ epsilon"."""
     crossed_at: int = 0
@@ -65,10 +75,21 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         return self.total / self.n if self.n else None
 
     @property
-    def stake(self) -> float:
-        """λ of the next session: close to what would have served best so far, and never more than STAKE at risk."""
-        epsilon, guess = self.epsilon, self._guess()
-        return min(max((epsilon - guess) / (epsilon * (1 - epsilon)), 0.0), STAKE / (1 - epsilon))
+    def log_wealth(self) -> float:
+        """Log of the whole fortune."""
+        return _log_sum(self._parts())
+
+    def _parts(self) -> list[float]:
+        return [math.log(weight) + log for weight, log in zip(self.weights, self.logs, strict=True)]
+
+    def learned(self) -> tuple[float, ...]:
+        """Weights for another gate on the same student: most of the fortune goes to those who have done well here.
+
+        Fixed before the other gate's first session, so its fortune is fair; KEPT bounds what a change can cost.
+        """
+        whole = self.log_wealth
+        after = [math.exp(part - whole) for part in self._parts()]
+        return tuple((1 - KEPT) * share + KEPT * weight for share, weight in zip(after, WEIGHTS, strict=True))
 
     @property
     def futility_stake(self) -> float:
@@ -83,8 +104,15 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     def update(self, loss: float) -> "Gate":
         """The state after one more session of that loss. Raises ValueError outside [0, 1]."""
         check_loss(loss)
-        n = self.n + 1
-        log_wealth = self.log_wealth + math.log1p(self.stake * (self.epsilon - loss))
+        n, epsilon = self.n + 1, self.epsilon
+        logs = tuple(
+            log + math.log1p((1 - belief) / (1 - epsilon) * (epsilon - loss))
+            for log, belief in zip(self.logs, BELIEFS, strict=True)
+        )
+        crossed = (
+            bool(self.crossed_at)
+            or _log_sum([math.log(w) + x for w, x in zip(self.weights, logs, strict=True)]) >= self.needed
+        )
         log_futility = self.log_futility + math.log1p(self.futility_stake * (loss - self.epsilon))
         return Gate(
             epsilon=self.epsilon,
@@ -92,9 +120,10 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
             futility_alpha=self.futility_alpha,
             n=n,
             total=self.total + loss,
-            log_wealth=log_wealth,
+            logs=logs,
+            weights=self.weights,
             log_futility=log_futility,
-            crossed_at=self.crossed_at or (n if log_wealth >= self.needed else 0),
+            crossed_at=self.crossed_at or (n if crossed else 0),
             futile_at=self.futile_at or (n if log_futility >= -math.log(self.futility_alpha) else 0),
         )
 
@@ -115,6 +144,39 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         while not gate.crossed and more < limit:
             gate, more = gate.update(0.0), more + 1
         return more
+
+    def upper(self, alpha: float = 0.05) -> float:
+        """Upper bound of the risk that holds for all n at once: the largest limit that this gate's own bets have not
+        disproved. Sharper than the interval's end, for it looks at one side only."""
+        return upper_bound(self.total, self.n - self.total, alpha)
+
+    def expected_more(self, limit: int = 1_000_000) -> int | None:
+        """How many more sessions the proof is expected to take if the risk is what has been seen so far; None: at that
+        risk it would never come, or not within `limit`.
+
+        Each bettor's part grows by its mean growth at that risk; the answer is when their sum reaches 1/alpha. The mean
+        risk so far is taken with half a loss more in 1/ε sessions: early on it says little.
+        """
+        risk, epsilon = (self.total + 0.5) / (self.n + 1 / self.epsilon), self.epsilon
+        growth = [
+            risk * math.log(belief) + (1 - risk) * math.log1p(epsilon * (1 - belief) / (1 - epsilon))
+            for belief in BELIEFS
+        ]
+
+        def reached(more: int) -> bool:
+            return (
+                _log_sum([part + more * rate for part, rate in zip(self._parts(), growth, strict=True)]) >= self.needed
+            )
+
+        if self.crossed or reached(0):
+            return 0
+        if max(growth) <= 0 or not reached(limit):
+            return None
+        low, high = 0, limit
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if reached(middle) else (middle, high)
+        return high
 
 
 class Interval(NamedTuple):
@@ -169,6 +231,29 @@ def confidence_sequence(losses: float, successes: float, alpha: float = 0.05) ->
     low = _border(excluded, 0.0, peak) if losses > 0 else 0.0
     high = _border(excluded, 1.0, peak) if successes > 0 else 1.0
     return Interval(low, high)
+
+
+def upper_bound(losses: float, successes: float, alpha: float = 0.05) -> float:
+    """Largest risk that the gate's mixture does not disprove at 1 − alpha, valid for all n at once.
+
+    U = sup{p : ln Σ w ρ^S ((1 − ρp)/(1 − p))^F < ln(1/α)}, S and F as in `confidence_sequence`. For losses of 0 and 1
+    it is the gate itself with ε = p; for losses between them the gate's fortune is larger (concavity), U only wider.
+    """
+    if successes <= 0:
+        return 1.0
+    level, sure = -math.log(alpha), [math.log(w) + losses * math.log(r) for w, r in zip(WEIGHTS, BELIEFS, strict=True)]
+
+    def excluded(p: float) -> bool:
+        growth = (math.log1p(p * (1 - belief) / (1 - p)) for belief in BELIEFS)
+        return _log_sum([part + successes * rate for part, rate in zip(sure, growth, strict=True)]) >= level
+
+    return _border(excluded, 1 - 1e-12, 0.0)
+
+
+def _log_sum(logs: Sequence[float]) -> float:
+    """ln Σ exp(x), safe for large and small x."""
+    top = max(logs)
+    return top + math.log(math.fsum(math.exp(log - top) for log in logs))
 
 
 def _border(excluded: Callable[[float], bool], outside: float, inside: float) -> float:

@@ -24,8 +24,8 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
     epsilon: float
     """Limit that the risk is allowed to have, in (0, 0.5]."""
-    warn: float = 30.0
-    """A warning begins at this M, or a little above `rest` where that is higher (ε below .02)."""
+    warn: float = 0.0
+    """A warning begins at this M, or a little above `rest` where that is higher; 0: at the first loss after calm."""
     demote: float = 1e4
     """Threshold of M; at the same time the least expected number of labels between two false alarms."""
     n: int = 0
@@ -54,6 +54,16 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
         return sum(factor / (1 - factor) for factor in factors) / len(factors)
 
     @property
+    def warns_at(self) -> float:
+        """M at which a warning begins: unless set, nine tenths of what one loss makes of the resting M."""
+        if self.warn:
+            return max(self.warn, self.rest + 2 * CALM)
+        bets = self._bets()
+        once = ((1 - bet * self.epsilon) / (bet * self.epsilon) + 1 for bet in bets)
+        jumps = [part * (1 + bet * (1 - self.epsilon)) for part, bet in zip(once, bets, strict=True)]
+        return 0.9 * sum(jumps) / len(jumps)
+
+    @property
     def alarmed(self) -> bool:
         """Whether the student must go. Stays true."""
         return self.alarmed_at > 0
@@ -72,7 +82,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
             n=n,
             total=self.total + loss,
             parts=(first, second, third),
-            warning=m >= (self.rest + CALM if self.warning else max(self.warn, self.rest + 2 * CALM)),
+            warning=m >= (self.rest + CALM if self.warning else self.warns_at),
             alarmed_at=self.alarmed_at or (n if m >= self.demote else 0),
         )
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 
 import msgspec
 
@@ -33,6 +34,8 @@ from .comparisons import count_since
 from .labels import LabelBox
 from .options import RoutingOptions
 from .pattern_editor import PatternEditor, Plan
+from .retelling import Retelling, check_table, retell
+from .session_details import Spoken
 from .shadow import AUDIT, SHADOW, Label, Task
 
 BATCH_BYTES = 16 << 20
@@ -88,6 +91,8 @@ class Keeper:
         self._journal = JournalReader(data.journal)
         self._students = StudentRegister(data)
         self._labels = LabelBox()
+        self._delivered: SimpleQueue[Spoken] = SimpleQueue()
+        self._spoken: list[Spoken] = []
         self._positions = self._ingest.positions()
         self._published_patterns = -1
         self._reviewed = -1e9
@@ -111,9 +116,12 @@ class Keeper:
     def tick(self) -> bool:
         """One round. True when the journal holds more than one round's worth."""
         with self._lock:
+            # Before they are written: what is delivered meanwhile is looked at next time.
+            self._spoken += [self._delivered.get_nowait() for _ in range(self._delivered.qsize())]
             self._labels.write(self._store)
             more = self._take_in()
-            if not more and self._clock() - self._reviewed >= REVIEW_S:
+            # As a distance: a clock that is set back must not stop the reviews until it has caught up.
+            if not more and abs(self._clock() - self._reviewed) >= REVIEW_S:
                 self._review()
                 self.housework()
             self.board.publish(self._data.routes)
@@ -127,11 +135,21 @@ class Keeper:
         self._reviewed = -1e9
         self.tick()
 
-    def operate(self, pattern_id: str | None, action: str, actor: str, reason: str) -> None:
-        """A person's decision on one pattern, or on everything (None); in force when this returns."""
+    def operate(
+        self, pattern_id: str | None, action: str, actor: str, reason: str, *, student: str = "", force: bool = False
+    ) -> None:
+        """A person's decision on one pattern, or on everything (None); in force when this returns. See
+        `Board.operate`."""
         with self._lock:
-            self.board.operate(pattern_id, action, actor, reason)
+            self.board.operate(pattern_id, action, actor, reason, student=student, force=force)
             self.board.publish(self._data.routes)
+
+    def retell(self) -> Retelling:
+        """Fold the event log again and compare with what is in force (`retelling`)."""
+        with self._lock:
+            found = retell(self.board.log, self.board.machines())
+            check_table(found, self._data.routes, self.board.routes, bool(self.board.big_switch["off"]))
+            return found
 
     def edit_patterns(self, plan: Plan, actor: str, force: bool = False) -> Event:
         """A person's change of the patterns; published when this returns. See `PatternEditor.carry_out`."""
@@ -173,6 +191,8 @@ class Keeper:
     def deliver(self, label: Label) -> None:
         """Take one label; it is in the store within a round."""
         self._labels.put(label)
+        task = label.task
+        self._delivered.put(Spoken(task.pattern_id, task.student, task.kind, task.trajectory_id))
 
     def _take_in(self) -> bool:
         batch = self._journal.read(self._positions, BATCH_BYTES)
@@ -224,6 +244,8 @@ class Keeper:
         idle_before = self._clock() - self._options.session_idle_s
         self.board.count_invalid(INVALID_BATCH)
         self.board.count_passed(idle_before)
+        self.board.relabel(self._spoken)
+        self._spoken.clear()
         for kind in (SHADOW, AUDIT):
             self._feed(kind, idle_before)
 

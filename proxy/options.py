@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -110,18 +110,18 @@ class RoutingOptions:
     """Loss of a session: `mean` or `max` of its calls' losses."""
     ramp: tuple[float, ...] = (0.10, 0.20, 0.40, 0.80)
     """Canary shares."""
-    ramp_sessions: int = 25
-    """Audited sessions on each canary step."""
+    ramp_sessions: int = 10
+    """Fewest audited sessions on a canary share before it rises."""
     carry_over_sessions: int = 50
     """Clean audited canary sessions after which a single-turn pattern's shadow evidence counts for live."""
-    audit_share: float = 0.05
+    audit_share: float = 0.025
     """Share of live sessions that the teacher audits."""
     audit_min_per_day: int = 20
     """Audits a day and pattern before the share applies."""
-    audit_warn_factor: float = 10.0
+    audit_warn_factor: float = 40.0
     """The audit share is multiplied by this while the guard warns."""
-    guard_warn: float = 30.0
-    """Detector level (see docs/guarantees.md) at which more is audited."""
+    guard_warn: float = 0.0
+    """Detector level (see docs/guarantees.md) at which more is audited; 0: at the first loss after calm."""
     guard_demote: float = 1e4
     """Detector level at which the student loses the pattern."""
     epsilon_invalid: float = 0.01
@@ -130,6 +130,21 @@ class RoutingOptions:
     """Sessions of a pattern that a demoted or blocked version waits in quarantine."""
     shadow_per_day: int = 20_000
     """Budget of shadowed calls a day."""
+    confidence_alpha: float = 0.2
+    """Share of the error budget for confidence thresholds: serving only what the student is sure of, where it cannot
+    be promoted whole; in [0, 1), 0: none."""
+    confidence_sessions: int = 2000
+    """A student that is too risky as a whole is shadowed for at most so many sessions in search of a safe part."""
+    exposure_share: float = 0.5
+    """Before proof, the worst harm that the evidence still allows is at most this share of the risk limit."""
+    null_missed: float = 0.2
+    """Limit for how often the student does something where the teacher does nothing; see docs/guarantees.md."""
+    null_excess: float = 0.02
+    """Limit for how often the student does nothing where the teacher does something."""
+    silent_calls: int = 50
+    """Calls in a row without any answer after which the student loses the pattern."""
+    challenger_share: float = 0.2
+    """Share of a live version's sessions that the teacher audits while a newer version is in shadow behind it."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +184,51 @@ class StoreOptions:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """One setting in force, for the dashboard."""
+
+    name: str
+    value: str
+    """As text; no key and no password is ever in it."""
+    source: str
+    """`command line`, `environment NAME`, the file's path, `another setting` that it follows, or `default`."""
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """A model that decides on pairs where the comparison rules are unsure. See [comparison](comparison.md)."""
+
+    url: str = ""
+    """Base URL of an OpenAI-compatible endpoint, with its `/v1`; empty: there is no judge, unsure pairs are losses."""
+    model: str = ""
+    """Model to ask."""
+    key_env: str = ""
+    """Environment variable with its key; empty: none is sent."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """More fields of the request body, such as `temperature` or `reasoning_effort`. They are part of its version."""
+    questions_per_day: Annotated[int, _LIMIT] = 2000
+    """Questions a UTC day, two for each pair; 0: no limit."""
+    tokens_per_day: Annotated[int, _LIMIT] = 0
+    """Tokens a UTC day, prompts and answers together; 0: no limit."""
+    usd_per_day: Annotated[float, _LIMIT] = 0.0
+    """Dollars a UTC day, by `[prices]`; 0: no limit. With a limit, a model without a price is not asked."""
+    concurrency: int = 2
+    """Pairs in question at the same time."""
+    timeout_s: float = 120.0
+    """Longest wait for one answer, in seconds."""
+    wait_s: float = 86_400.0
+    """A session is held back for its judge so long at most, in seconds; then its unsure pairs count as losses."""
+    backlog_s: float = 604_800.0
+    """Older pairs are not judged any more, in seconds."""
+    context_chars: int = 8000
+    """Characters of the conversation that it is shown; of a longer one, beginning and end."""
+    anchors: int = 200
+    """Newest unsure pairs with a person's verdict by which each version of the judge is measured."""
+    review_share: float = 0.05
+    """Share of sessions with pairs that the judge has accepted that people are asked to look at, in [0, 1]."""
+
+
+@dataclass(frozen=True)
 class ControlOptions:
     """The control plane: owner of the store."""
 
@@ -192,12 +252,22 @@ class ControlOptions:
     """Pause between two rounds of ingest, in seconds."""
     shadow_concurrency: int = 4
     """Shadowed and audited calls at the same time."""
+    shadow_per_second: Annotated[float, _LIMIT] = 0.0
+    """Shadowed calls begun in a second; 0: as many as `shadow_concurrency` allows."""
+    noise_share: float = 0.02
+    """Share of shadowed sessions whose calls the teacher is asked again, to see how far it agrees with itself."""
+    noise_per_day: int = 500
+    """Calls a UTC day that the teacher is asked again for that."""
+    noise_margin: float = 0.05
+    """δ: how much worse than the teacher's own second answer a student may be, in (0, 1)."""
     shadow_timeout_s: float = 60.0
     """Longest wait for one shadowed or audited answer, in seconds."""
     routing: RoutingOptions = field(default_factory=RoutingOptions)
     prices: dict[str, Price] = field(default_factory=dict)
     """Price by model name; beats the table that comes with the package. A model in neither has an unknown price, never
     zero."""
+    judge: JudgeOptions = field(default_factory=JudgeOptions)
+    """The judge."""
     tools: dict[str, ToolRule] = field(default_factory=dict)
     """How calls of a tool are compared, by the tool's name."""
     store: StoreOptions = field(default_factory=StoreOptions)
@@ -208,6 +278,11 @@ class ControlOptions:
     """Functions that judge runs, `package.module:function`."""
     verifier_limit_s: float = 10.0
     """Longest time that a verifier may take for one run, in seconds."""
+    settings: tuple[Setting, ...] = ()
+    """All settings in force, for the dashboard."""
+    token_env: str = "TUTELAGE_ADMIN_TOKEN"
+    """Environment variable with the token that the dashboard and the admin API ask for when `host` is not an address
+    of this machine alone. Unset: one is made, and kept in the data folder's `admin.token`."""
 
 
 def from_environment(kind: type[Options]) -> Options:

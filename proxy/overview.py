@@ -47,6 +47,19 @@ class RouteRow:
     """Log-wealth over the log-wealth that is proof, in [0, 1]; None where no proof is being gathered."""
     missing: str
     """What the next step needs, in words."""
+    expected: int | None = None
+    """Compared sessions that the next proof is still expected to take at the risk seen so far; None: none is being
+    gathered, or none would come at that risk."""
+    threshold: float | None = None
+    """Lowest score of an answer that the student may give; None: any."""
+    held: bool = False
+    """An operator holds it: no promotions."""
+    forced: bool = False
+    """An operator promoted it beyond its evidence, which has not caught up yet."""
+    pinned: bool = False
+    """An operator has chosen this version."""
+    blocks: tuple[str, ...] = ()
+    """What stands in the way of the next step beside evidence, in words."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +218,12 @@ class Overview:
             limit=state.epsilon if state.student else None,
             progress=_progress(facts.get(state.state)),
             missing=facts["next"],
+            expected=facts["expected"],
+            threshold=state.threshold,
+            held=state.held,
+            forced=state.forced,
+            pinned=state.pinned,
+            blocks=tuple(facts["blocks"]),
         )
 
     def _pattern(self, row: queries.PatternSummary, book: Ledger, saved: Savings | None) -> PatternRow:

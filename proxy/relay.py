@@ -7,6 +7,7 @@ After it the answer belongs to whoever began it.
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -15,14 +16,18 @@ from . import headers, openai_errors
 from .breaker import Breaker
 from .callers import AcceptedCallers
 from .exchange import Exchange
-from .http_messages import Headers
+from .http_messages import Headers, SentHeaders
 from .retries import Retries
 from .teachers import DEFAULT, Teacher, Teachers, merged_models
+from .threshold import accepts
 from .upstream import Answer, Body, Upstream, UpstreamError
 from .usage import UsageFilter, asks_for_usage, with_model, with_usage
 
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
+TIMEOUT_HEADER = "x-tutelage-timeout-ms"
+SERVER_SHARE = 0.95
+"""Part of the student's time that its server is told, so that it can still say why there is no answer."""
 _DONE_ENDS = (b"data: [DONE]\n\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n")
 
 
@@ -40,17 +45,22 @@ class Relay:
     """By name of the teacher; the student's under `student`."""
     _usage_refused: set[str] = field(default_factory=set)
     """Teachers that reject `stream_options`: they are not asked again."""
+    _asking: int = 0
+    """Calls that the student is busy with."""
 
     async def student(self, call: Exchange, body: dict[str, Any]) -> bool:
         """Let the student answer; False when it could not, and nothing has been sent to the agent."""
         breaker = self.breakers["student"]
         if breaker.allow():
+            self._asking += 1
+            busy = self._asking > 1
             try:
                 async with asyncio.timeout(self.student_timeout_s):
                     answer, first = await self._student_begins(call, body)
             except TimeoutError:
                 breaker.failure()
-                call.fallback = "student_timeout"
+                # With others in the queue, the time that it took says little about the student.
+                call.fallback = "student_timeout_busy" if busy or self._asking > 1 else "student_timeout"
             except UpstreamError as error:
                 _note(breaker, error)
                 call.fallback = error.problem.code.replace("upstream", "student")
@@ -62,10 +72,12 @@ class Relay:
                 raise
             else:
                 breaker.success()
-                call.route, call.confidence = "student", _number(dict(answer.headers).get("x-tutelage-confidence"))
+                call.route = "student"
                 usage = None if asks_for_usage(body) else UsageFilter()
                 await self._pass_on(call, answer, usage, whole=not call.stream, first=first)
                 return True
+            finally:
+                self._asking -= 1
         else:
             call.fallback = "student_breaker_open"
         call.route = "teacher"
@@ -76,13 +88,19 @@ class Relay:
         if not asks_for_usage(body):
             asked["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         sent = [(n, v) for n, v in headers.to_student(call.headers) if n not in ("content-type", "content-encoding")]
-        sent.append(("content-type", "application/json"))
+        sent += [
+            ("content-type", "application/json"),
+            (TIMEOUT_HEADER, f"{SERVER_SHARE * 1000 * self.student_timeout_s:.0f}"),
+        ]
         url = f"{self.student_url}/chat/completions"
         answer = await self.upstream.send("POST", url, sent, _encoded(asked), whole=not call.stream)
         try:
             first = await answer.piece()
             if answer.status != 200 or not first or first.startswith((b'data: {"error"', b'{"error"')):
                 raise _Declined(answer.status, await _decline_reason(answer, first or b""))
+            call.confidence = _number(dict(answer.headers).get("x-tutelage-confidence"))
+            if not accepts(call.threshold, call.confidence):
+                raise _Declined(answer.status, "low_confidence")
         except BaseException:
             # Also when the time is up: a student that is let go must not go on generating.
             await answer.close()
@@ -157,15 +175,14 @@ class Relay:
         if not breaker.allow():
             call.refuse(openai_errors.breaker_open(teacher.name, breaker.retry_after_s), "teacher")
             return None
-        sent: Headers = headers.to_teacher(call.headers, teacher.key)
-        if not isinstance(body, bytes) and "content-length" in call.named:
-            sent.append(("content-length", call.named["content-length"]))
-
-        async def attempt() -> Answer:
-            return await self.upstream.send(call.method, teacher.url + target, sent, body, whole=whole)
-
+        send, sent, url = self.upstream.send, _sent(call, teacher), teacher.url + target
         try:
-            answer = await self.retries.run(attempt) if isinstance(body, bytes) else await attempt()
+            if isinstance(body, bytes):
+                answer = await self.retries.run(lambda: send(call.method, url, sent, body, whole=whole))
+            else:
+                length = call.named.get("content-length")
+                sent = [*sent, ("content-length", length)] if length else sent
+                answer = await send(call.method, url, sent, body, whole=whole)
         except UpstreamError as error:
             _note(breaker, error)
             call.refuse(error.problem, "teacher")
@@ -192,6 +209,15 @@ class Relay:
                 await _broke_off(call, error)
         finally:
             await answer.close()
+
+
+def _sent(call: Exchange, teacher: Teacher) -> Headers:
+    """What the teacher gets of the agent's headers; the same list for heads that are the same."""
+    key = ("sent", teacher.name)
+    sent = call.known.get(key)
+    if sent is None:
+        sent = call.known[key] = SentHeaders(headers.to_teacher(call.headers, teacher.key))
+    return sent
 
 
 def _key_setting(teacher: Teacher) -> str:
@@ -274,7 +300,7 @@ def _encoded(body: dict[str, Any]) -> bytes:
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        number = float(text or "nan")
+        return number if isfinite(number) else None
+    return None

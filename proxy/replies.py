@@ -1,6 +1,8 @@
 """What a server's response to a copied call means for the label: an answer, the student's failure, or "ask again"."""
 
-from dataclasses import dataclass
+import math
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -19,6 +21,8 @@ class Reply:
     """Why the question must be asked again later, in words."""
     latency_ms: float = 0.0
     usage: tuple[int | None, int | None] = (None, None)
+    score: float | None = None
+    """How sure the student is of its answer; None where its server does not say."""
 
 
 def read_student(response: httpx.Response) -> Reply:
@@ -31,7 +35,7 @@ def read_student(response: httpx.Response) -> Reply:
     reply, finish = _completion(response)
     if finish == "length":
         return Reply(failure="length", usage=reply.usage)
-    return reply if reply.message else Reply(failure="unparsable")
+    return replace(reply, score=_score(response)) if reply.message else Reply(failure="unparsable")
 
 
 def read_teacher(response: httpx.Response) -> Reply:
@@ -49,6 +53,20 @@ def read_teacher(response: httpx.Response) -> Reply:
     return reply if reply.message else Reply(retry="The teacher's answer to an audit is not a chat completion.")
 
 
+def read_judge(response: httpx.Response) -> Reply:
+    """The judge's answer. What it refuses as such is a failure; all other trouble passes, so it is asked again."""
+    status, what = response.status_code, _error(response, "message")[:120]
+    if status in (401, 403):
+        why = f"The judge refuses the key ({status}). Set the environment variable named by `judge.key_env`."
+        return Reply(retry=why)
+    if status in (400, 413, 422):
+        return Reply(failure=f"http_{status}: {what}")
+    if status != 200:
+        return Reply(retry=f"The judge answers {status}: {what}")
+    reply, _ = _completion(response)
+    return reply if reply.message else Reply(failure="no chat completion")
+
+
 def _completion(response: httpx.Response) -> tuple[Reply, str]:
     """The first choice of a chat.completion and its finish reason; an empty Reply when the body is none."""
     try:
@@ -61,6 +79,14 @@ def _completion(response: httpx.Response) -> tuple[Reply, str]:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return Reply(), ""
     return Reply(message=message if isinstance(message, dict) else None, usage=tokens), finish
+
+
+def _score(response: httpx.Response) -> float | None:
+    """The student server's word on its answer."""
+    with suppress(ValueError):
+        score = float(response.headers.get("x-tutelage-confidence") or "nan")
+        return score if math.isfinite(score) else None
+    return None
 
 
 def _error(response: httpx.Response, field_name: str) -> str:

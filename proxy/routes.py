@@ -27,6 +27,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Share of sessions that the student serves, in [0, 1]; above 0 only in canary and live."""
     salt: str = ""
     """Salt of the session hash; one per pattern and student version, so that raising the share flips nobody back."""
+    threshold: float | None = None
+    """Lowest score of an answer that the student may give; None: any."""
+    behind: "Route | None" = None
+    """Route of the sessions that this one leaves to the teacher: that of an older version, live until a newer one has
+    taken over."""
 
 
 class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +54,14 @@ def bucket(salt: str, session: str) -> int:
 def assigned(route: Route, session: str) -> bool:
     """Whether the student serves a session under this route. Monotone in the share."""
     return bucket(route.salt, session) < round(route.share * BUCKETS)
+
+
+def route_for(route: Route, session: str) -> Route | None:
+    """The route under which a student serves a session; None: the teacher does."""
+    taken: Route | None = route
+    while taken is not None and not assigned(taken, session):
+        taken = taken.behind
+    return taken
 
 
 def publish_table(path: Path, table: RouteTable) -> None:

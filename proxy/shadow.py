@@ -180,7 +180,7 @@ class Runner:
         if reply.retry:
             self._note(reply.retry)
             return False
-        label = judge(task, reply, self._clock())
+        label = replace(judge(task, reply, self._clock()), score=reply.score)
         await asyncio.to_thread(self._source.deliver, label)
         self._tries.pop(task.key, None)
         self.status = replace(

@@ -5,18 +5,21 @@ options: a `Configured` event, not a setting, changes them), and they survive JS
 rebuilt from the event log alone, bit for bit, whatever the settings are by then.
 """
 
-import math
 from typing import Any
 
 import msgspec
 
-from .gate import Gate, Interval
-from .guard import Guard, invalid_detector
+from .evidence import Served, Shadowed, Trail
+from .gate import Gate
+from .guard import Guard
 from .options import RoutingOptions
+from .threshold import Ladder, Scored
 
 SERVING = ("canary", "live")
 WAITING = ("blocked", "quarantined")
 STATES = ("observe", "shadow", *SERVING, *WAITING, "off")
+ACTIONS = ("promote", "hold", "demote", "off", "resume", "on", "pin", "unpin")
+"""What an operator can say; `on` is the older word for `resume`."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -51,6 +54,14 @@ class Session(_Event, frozen=True, kw_only=True, tag="session"):
     """In [0, 1]; see `gate.session_loss`."""
     calls: int = 1
     """Compared calls."""
+    items: tuple[Scored, ...] = ()
+    """Score and loss of the compared calls that have a score."""
+    nulls: dict[str, float] = {}
+    """Loss in each slice of the null guards that the session belongs to."""
+
+
+class Relabelled(Session, frozen=True, kw_only=True, tag="relabelled"):
+    """A session that has been heard has another loss now: a label came late or was changed."""
 
 
 class Passed(_Event, frozen=True, kw_only=True, tag="passed"):
@@ -60,21 +71,24 @@ class Passed(_Event, frozen=True, kw_only=True, tag="passed"):
 
 
 class Invalid(_Event, frozen=True, kw_only=True, tag="invalid"):
-    """Calls given to the student since the last such event: how many, and how many it could not answer properly."""
+    """Calls given to the student since the last such event."""
 
     n: int
     bad: int
+    """How many it could not answer properly."""
+    late: int = 0
+    """How many it did not answer in time while others kept it busy: no fault, as long as it answers at all."""
 
 
 class Operator(_Event, frozen=True, kw_only=True, tag="operator"):
     """A person has decided."""
 
     action: str
-    """off, on, promote, hold, demote."""
+    """One of ACTIONS."""
     actor: str
     reason: str = ""
     k: int = 0
-    """For `on` in a blocked or quarantined state: number of the new trial; 0: one more than the last."""
+    """For `resume` in a blocked or quarantined state: number of the new trial; 0: one more than the last."""
 
 
 class Configured(_Event, frozen=True, kw_only=True, tag="configured"):
@@ -83,7 +97,7 @@ class Configured(_Event, frozen=True, kw_only=True, tag="configured"):
     options: RoutingOptions
 
 
-Event = StudentRegistered | Session | Passed | Invalid | Operator | Configured
+Event = StudentRegistered | Session | Relabelled | Passed | Invalid | Operator | Configured
 _decoder = msgspec.json.Decoder(Event)
 
 
@@ -113,21 +127,53 @@ class PatternState(msgspec.Struct, frozen=True, kw_only=True):
     """Index of the canary share in `options.ramp`."""
     step_sessions: int = 0
     """Audited canary sessions on this step."""
-    clean: int = 0
-    """Audited canary sessions whose loss was at most ε."""
-    shadow: Gate | None = None
-    canary: Gate | None = None
-    guard: Guard | None = None
+    threshold: float | None = None
+    """Lowest score of an answer that is served; None: any."""
+    in_shadow: Trail[Shadowed] | None = None
+    in_service: Trail[Served] | None = None
     invalid: Guard | None = None
+    silent: int = 0
+    """Calls in a row that got no answer at all."""
+    warned: bool = False
+    """Audits are raised."""
     cooldown: int = 0
     """Sessions that must still pass before a version may serve."""
     held: bool = False
     """An operator holds it: it may be demoted but not promoted."""
+    forced: bool = False
+    """An operator promoted it beyond its evidence, and the evidence has not caught up yet."""
+    pinned: bool = False
+    """An operator wants this version to have the pattern, whatever others prove."""
     resume: str = ""
     """State to return to from `off`."""
     late: int = 0
-    """Sessions that arrived when they could no longer count (begun under an earlier state)."""
+    """Sessions that arrived when they could no longer count (begun under an earlier state, or changed too late)."""
     events: int = 0
+
+    @property
+    def shadow(self) -> Gate | None:
+        """The gate on shadowed sessions."""
+        return self.in_shadow.now.gate if self.in_shadow else None
+
+    @property
+    def ladder(self) -> Ladder | None:
+        """The gates of the confidence thresholds."""
+        return self.in_shadow.now.ladder if self.in_shadow else None
+
+    @property
+    def canary(self) -> Gate | None:
+        """The gate on served sessions."""
+        return self.in_service.now.canary if self.in_service else None
+
+    @property
+    def guard(self) -> Guard | None:
+        """The detector on served sessions."""
+        return self.in_service.now.guard if self.in_service else None
+
+    @property
+    def clean(self) -> int:
+        """Audited canary sessions whose loss was at most ε."""
+        return self.in_service.now.clean if self.in_service else 0
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,89 +181,23 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     at: float
     kind: str
-    """`state`, `share` (a canary step) or `audit` (a warning begins or ends)."""
+    """`state`, `share` (a canary step), `audit` (a warning begins or ends) or `mark` (evidence caught up with an
+    operator)."""
     before: str
     after: str
     share: float
     """Share of sessions after the change."""
     reason: str
-    """Code: student_registered, gate_crossed, ramp, carried_over, canary_gate_crossed, futile, guard, invalid_output,
-    guard_warns, guard_calm, operator."""
+    """Code: student_registered, gate_crossed, threshold_crossed, ramp, carried_over, canary_gate_crossed, futile,
+    guard, invalid_output, no_answer, nulls:<slice>, guard_warns, guard_calm, evidence_caught_up, operator."""
     actor: str
     """`gate`, `guard`, or the operator."""
     student: str
+    threshold: float | None = None
+    """Confidence threshold after the change."""
+    forced: bool = False
+    """Whether the state after the change is beyond its evidence."""
     evidence: dict[str, Any]
-
-
-def fresh_canary(state: PatternState, alpha: float) -> dict[str, Any]:
-    """Fields of a state that begins its canary: nothing served has been seen yet."""
-    options = state.options
-    return {
-        "canary": Gate(epsilon=state.epsilon, alpha=alpha, futility_alpha=options.alpha),
-        "guard": Guard(epsilon=state.epsilon, warn=options.guard_warn, demote=options.guard_demote),
-        "invalid": invalid_detector(options.epsilon_invalid, options.guard_demote),
-        "step": 0,
-        "step_sessions": 0,
-        "clean": 0,
-        "share": options.ramp[0],
-    }
-
-
-def canary_interval(state: PatternState) -> Interval:
-    """Confidence sequence for the risk over canary sessions alone: the exposure cap trusts nothing else."""
-    return state.canary.interval(state.options.alpha) if state.canary else Interval(0.0, 1.0)
-
-
-def gate_facts(gate: Gate, alpha: float) -> dict[str, Any]:
-    """A gate's numbers for the log and the dashboard."""
-    low, high = gate.interval(alpha)
-    return {
-        "n": gate.n,
-        "losses": gate.total,
-        "risk": gate.risk,
-        "interval": [low, high],
-        "wealth": math.exp(min(gate.log_wealth, 700.0)),
-        "log_wealth": gate.log_wealth,
-        "needed": 1 / gate.alpha,
-        "log_needed": gate.needed,
-        "futility": math.exp(min(gate.log_futility, 700.0)),
-        "futility_needed": 1 / gate.futility_alpha,
-        "crossed_at": gate.crossed_at,
-    }
-
-
-def guard_facts(guard: Guard, alpha: float) -> dict[str, Any]:
-    """A detector's numbers."""
-    low, high = Gate(epsilon=guard.epsilon, alpha=alpha, n=guard.n, total=guard.total).interval(alpha)
-    return {
-        "n": guard.n,
-        "losses": guard.total,
-        "risk": guard.total / guard.n if guard.n else None,
-        "interval": [low, high],
-        "m": guard.m,
-        "warn": guard.warn,
-        "demote": guard.demote,
-        "warning": guard.warning,
-    }
-
-
-def evidence_of(state: PatternState) -> dict[str, Any]:
-    """The frozen evidence of a transition: plain JSON values."""
-    alpha = state.options.alpha
-    found: dict[str, Any] = {
-        "student": state.student,
-        "k": state.k,
-        "epsilon": state.epsilon,
-        "single_turn": state.single_turn,
-        "share": state.share,
-        "clean": state.clean,
-        "cooldown": state.cooldown,
-        "held": state.held,
-    }
-    for name, gate in (("shadow", state.shadow), ("canary", state.canary)):
-        if gate is not None:
-            found[name] = gate_facts(gate, alpha)
-    for name, guard in (("guard", state.guard), ("invalid", state.invalid)):
-        if guard is not None:
-            found[name] = guard_facts(guard, alpha)
-    return found
+    """For people."""
+    snapshot: PatternState | None = None
+    """The state that was decided on, without its past: `machine.decide` makes the same transition of it."""

@@ -114,15 +114,18 @@ class StudentServer:
         limit = _limit(request.headers.get("x-tutelage-timeout-ms"))
         deadline = time.monotonic() + limit
         gone = asyncio.Event()
+        waited: list[float] = []
 
         def over() -> bool:
             return gone.is_set() or time.monotonic() > deadline
 
         def write() -> Answer:
+            waited.append(time.monotonic() - began)
             if over():
                 raise Cancelled
             return self._pool.get(body["model"]).answer(body, over)
 
+        began = time.monotonic()
         watcher = asyncio.create_task(_hang_up(request, gone))
         self._inside += 1
         try:
@@ -130,7 +133,10 @@ class StudentServer:
         except Cancelled:
             if gone.is_set():
                 raise ClientDisconnect from None
-            raise Refused(503, "deadline_exceeded", f"No answer within {limit:g} s.") from None
+            # Half of the time in the queue: that says more about the load than about the student.
+            queued = waited[0] if waited else limit
+            code = "queue_timeout" if queued >= limit / 2 else "deadline_exceeded"
+            raise Refused(503, code, f"No answer within {limit:g} s, {queued:.1f} of them in the queue.") from None
         finally:
             self._inside -= 1
             watcher.cancel()

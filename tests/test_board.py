@@ -72,7 +72,7 @@ def test_the_assignment_survives_a_restart(world: Any) -> None:
     def route() -> Any:
         return msgspec.json.decode(world.data.routes.read_bytes(), type=RouteTable).routes[world.pattern]
 
-    world.plane.keeper.operate(world.pattern, "promote", "tester", "trust me")
+    world.plane.keeper.operate(world.pattern, "promote", "tester", "trust me", force=True)
     before = route()
     world.reopen()
     world.plane.catch_up()
@@ -109,7 +109,7 @@ def test_there_must_be_a_student_to_promote(control_world: Any) -> None:
 
 def test_a_demoted_version_waits_for_sessions_and_may_try_again(world: Any) -> None:
     keeper = world.plane.keeper
-    keeper.operate(world.pattern, "promote", "tester", "")
+    keeper.operate(world.pattern, "promote", "tester", "", force=True)
     keeper.operate(world.pattern, "demote", "tester", "")
     assert keeper.board.state(world.pattern).cooldown == 500
     world.play(10)

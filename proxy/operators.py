@@ -1,0 +1,66 @@
+"""What an operator may say to a pattern's versions, and what is answered to what they may not.
+
+A word is checked before it becomes an event, so the log holds only what was done. Going beyond the evidence needs
+`force`; the state then stays marked until the evidence has caught up.
+"""
+
+from collections.abc import Sequence
+
+from ..traffic.errors import BadInput, UnknownName
+from .explain import missing
+from .rules import proof, ready
+from .states import ACTIONS, SERVING, WAITING, PatternState
+from .versions import ruling
+
+SWITCHES = ("off", "on", "resume")
+"""What can be said to everything at once."""
+
+
+def check_word(action: str, everything: bool) -> None:
+    """Raises BadInput for a word that nobody understands."""
+    allowed = SWITCHES if everything else ACTIONS
+    if action not in allowed:
+        raise BadInput(f"An operator can say {', '.join(allowed)}{' to everything' * everything}, not {action!r}.")
+
+
+def meant(states: Sequence[PatternState], pattern_id: str, action: str, student: str) -> list[PatternState]:
+    """The versions that a word on a pattern is for. Raises UnknownName or BadInput."""
+    if student:
+        named = [state for state in states if state.student == student]
+        if not named:
+            known = ", ".join(state.student for state in states if state.student) or "none"
+            raise UnknownName(f"Pattern {pattern_id} has no student version {student!r}. It has: {known}.")
+        return named
+    if action == "pin":
+        raise BadInput("Say which version is to be pinned: routes pin PATTERN VERSION.")
+    if action in ("on", "resume") and (off := [state for state in states if state.state == "off"]):
+        return off
+    if action == "unpin":
+        return [state for state in states if state.pinned]
+    lead = ruling(states)
+    if not lead.student and action not in SWITCHES:
+        raise UnknownName(f"Pattern {pattern_id} has no student version that could be told to {action}.")
+    return [lead]
+
+
+def check(state: PatternState, action: str, force: bool) -> None:
+    """Raises BadInput where a word makes no sense in this state, or asks for more than the evidence gives."""
+    if action == "promote":
+        _check_promotion(state, force)
+    elif action == "demote" and state.state not in ("shadow", *SERVING):
+        raise BadInput(f"{state.student} is {state.state}: there is nothing to demote it from.")
+    elif action == "hold" and state.state in ("off", *WAITING):
+        raise BadInput(f"{state.student} is {state.state} and is not promoted anyway.")
+
+
+def _check_promotion(state: PatternState, force: bool) -> None:
+    if state.state not in ("shadow", "canary"):
+        why = {"live": "serves everything already", "off": "is switched off: use `resume` first"}
+        what = why.get(state.state, f"is {state.state}: use `resume` first, which begins a new trial in shadow")
+        raise BadInput(f"{state.student} {what}.")
+    proven = ready(state) if state.state == "shadow" else proof(state)
+    if not proven and not force:
+        raise BadInput(
+            f"The evidence for {state.student} does not go that far: {missing(state)}. "
+            "With --force it is promoted all the same, and stays marked until the evidence has caught up."
+        )

@@ -1,0 +1,181 @@
+"""What the evidence of a state allows: the rules of the state machine, as questions to a state.
+
+Each is a function of the state alone. docs/guarantees.md says why each holds at every look.
+"""
+
+from typing import Any, NamedTuple
+
+from .evidence import Served, Shadowed, Trail
+from .gate import WEIGHTS, Gate, alpha_for, upper_bound
+from .guard import Guard, invalid_detector
+from .nulls import Nulls
+from .states import SERVING, PatternState
+from .threshold import Ladder
+
+SHADOW_SHARE_BLOCKED = 0.02
+"""Share of sessions still shadowed for a blocked version, so that people see whether it stays bad."""
+
+
+class Shares(NamedTuple):
+    """What a state asks of the planes, as shares in [0, 1] of the pattern's sessions."""
+
+    serve: float
+    """Served by the student."""
+    shadow: float
+    """Of those served by the teacher: compared in shadow."""
+    audit: float
+    """Of those served by the student: compared with the teacher's answer."""
+
+
+class Ready(NamedTuple):
+    """What shadow has proven."""
+
+    threshold: float | None
+    """Only answers of at least this score; None: the whole pattern."""
+    rested: bool
+    """False: it is better to wait for a looser threshold."""
+
+
+def shares(state: PatternState) -> Shares:
+    """What the state asks for."""
+    options = state.options
+    if state.state == "shadow":
+        return Shares(0.0, 1.0, 0.0)
+    if state.state == "canary":
+        return Shares(state.share, 0.0, 1.0)
+    if state.state == "live":
+        factor = options.audit_warn_factor if state.warned or state.forced else 1.0
+        return Shares(1.0, 0.0, min(1.0, options.audit_share * factor))
+    return Shares(0.0, SHADOW_SHARE_BLOCKED if state.state == "blocked" else 0.0, 0.0)
+
+
+def fresh_shadow(state: PatternState, k: int) -> dict[str, Any]:
+    """Fields of a state that begins its k-th trial: nothing has been seen yet."""
+    options = state.options
+    alpha, part = alpha_for(k, options.alpha), options.confidence_alpha
+    gate = Gate(epsilon=state.epsilon, alpha=alpha * (1 - part), futility_alpha=options.alpha)
+    ladder = None
+    if part:
+        how = options.session_loss
+        ladder = Ladder(epsilon=state.epsilon, alpha=alpha * part, futility_alpha=options.alpha, how=how)
+    bundle = Shadowed(gate=gate, ladder=ladder, nulls=_nulls(state))
+    cleared = {"in_service": None, "invalid": None, "step": 0, "threshold": None, "forced": False, "silent": 0}
+    return {"k": k, "in_shadow": Trail(base=bundle, now=bundle), **cleared}
+
+
+def fresh_service(state: PatternState) -> dict[str, Any]:
+    """Fields of a state that begins its canary: nothing served has been seen yet."""
+    options = state.options
+    proven = shadow_gate(state)
+    canary = Gate(
+        epsilon=state.epsilon,
+        alpha=alpha_for(state.k, options.alpha),
+        futility_alpha=options.alpha,
+        weights=proven.learned() if proven else WEIGHTS,
+    )
+    guard = Guard(epsilon=state.epsilon, warn=options.guard_warn, demote=options.guard_demote)
+    bundle = Served(canary=canary, guard=guard, nulls=_nulls(state))
+    return {
+        "in_service": Trail(base=bundle, now=bundle),
+        "invalid": invalid_detector(options.epsilon_invalid, options.guard_demote),
+        "step": 0,
+        "step_sessions": 0,
+        "silent": 0,
+        "share": options.ramp[0],
+    }
+
+
+def _nulls(state: PatternState) -> Nulls:
+    options = state.options
+    return Nulls(missed=options.null_missed, excess=options.null_excess, level=options.guard_demote)
+
+
+def alarm(state: PatternState) -> str:
+    """Why the student must go, or an empty string."""
+    if state.state in SERVING:
+        if state.guard and state.guard.alarmed:
+            return "guard"
+        if state.invalid and state.invalid.alarmed:
+            return "invalid_output"
+        if state.silent >= state.options.silent_calls:
+            return "no_answer"
+    trail = {"shadow": state.in_shadow, "canary": state.in_service, "live": state.in_service}.get(state.state)
+    if trail and (name := trail.now.nulls.alarmed):
+        return f"nulls:{name}"
+    return "futile" if _futile(state) else ""
+
+
+def _futile(state: PatternState) -> bool:
+    if state.state == "shadow" and state.shadow and state.shadow.futile:
+        return state.ladder is None or not state.ladder.hopeful(state.options.confidence_sessions)
+    on_trial = state.state == "canary" or (state.state == "live" and state.forced)
+    return on_trial and state.canary is not None and state.canary.futile
+
+
+def ready(state: PatternState) -> Ready | None:
+    """What a version in shadow may serve; None: nothing is proven."""
+    if state.shadow and state.shadow.crossed:
+        return Ready(None, True)
+    ladder = state.ladder
+    if ladder is None or ladder.threshold is None:
+        return None
+    return Ready(ladder.threshold, ladder.rests)
+
+
+def proof(state: PatternState) -> str:
+    """What proves that a canary may go live, or an empty string; see docs/guarantees.md, "Ramp"."""
+    canary = state.canary
+    if canary is None:
+        return ""
+    if canary.crossed:
+        return "canary_gate_crossed"
+    clean = state.clean >= state.options.carry_over_sessions and canary.log_wealth > 0
+    return "carried_over" if state.single_turn and clean and _shadow_holds(state) else ""
+
+
+def _shadow_holds(state: PatternState) -> bool:
+    """Whether shadow has proven what is served now."""
+    if state.shadow is not None and state.shadow.crossed:
+        return True
+    loosest = state.ladder.threshold if state.ladder else None
+    return state.threshold is not None and loosest is not None and loosest <= state.threshold
+
+
+def justified(state: PatternState) -> bool:
+    """Whether the evidence goes as far as the state does."""
+    return bool(proof(state)) or (state.state == "canary" and _shadow_holds(state))
+
+
+def shadow_gate(state: PatternState) -> Gate | None:
+    """The gate of shadow on what is served now: the whole, or the answers above the threshold."""
+    ladder = state.ladder
+    if state.threshold is None or ladder is None or state.threshold not in ladder.grid:
+        return state.shadow
+    return ladder.gates[ladder.grid.index(state.threshold)]
+
+
+def worst_case(state: PatternState) -> float:
+    """Upper bound of the risk that a canary's share rests on.
+
+    Canary sessions alone; for single-turn patterns, whose student cannot cause what it is asked, shadow's too.
+    """
+    if state.canary is None:
+        return 1.0
+    seen = [state.canary]
+    if state.single_turn and _shadow_holds(state) and (gate := shadow_gate(state)):
+        seen.append(gate)
+    losses, n = sum(gate.total for gate in seen), sum(gate.n for gate in seen)
+    return upper_bound(losses, n - losses, state.options.alpha)
+
+
+def next_step(state: PatternState) -> int:
+    """The canary step that the evidence allows now: the present one, or the highest at which the worst harm that may
+    still be done stays within the exposure cap. The first step rests on the shadow proof alone."""
+    options, canary = state.options, state.canary
+    if canary is None or state.step_sessions < options.ramp_sessions or canary.log_wealth <= 0:
+        return state.step
+    if state.step + 1 >= len(options.ramp):
+        return state.step
+    worst, cap = worst_case(state), state.epsilon * options.exposure_share
+    allowed = [step for step, share in enumerate(options.ramp) if share * worst <= cap]
+    return max([state.step, *allowed])

@@ -1,0 +1,125 @@
+"""What a session says as evidence beyond its loss, and which sessions say something else now: questions to the store.
+
+A label may change after its session has been heard: a judge or a person decides late, a run goes on after a pause. The
+sessions that this touches are found by when their labels changed, and read anew as a whole.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, NamedTuple
+
+from ..traffic.canonical import loads
+from ..traffic.store import Store
+from ..traffic.tool_policy import ToolPolicy
+from .gate import session_loss
+from .nulls import Compared, watch
+from .threshold import Scored
+
+_ROWS = """
+SELECT x.trajectory_id, x.loss, x.reason, x.teacher, x.student_answer, c.toolset_id,
+       CASE WHEN x.kind = 'audit' THEN c.confidence ELSE x.score END AS score, coalesce(x.waits, FALSE) AS waits
+FROM comparisons x JOIN calls c USING (call_id)
+WHERE x.pattern_id = $pattern AND x.student = $student AND x.kind = $kind AND c.retried IS NOT TRUE
+  AND list_contains($sessions, x.trajectory_id)
+ORDER BY c.started_at, c.call_id
+"""
+_SAID = """
+SELECT v.seq, x.pattern_id, x.student, x.kind, x.trajectory_id
+FROM verdicts v JOIN comparisons x USING (call_id, student, kind) WHERE v.seq > ?
+"""
+_LOSSES = """
+SELECT x.trajectory_id, list(x.loss) FROM comparisons x JOIN calls c USING (call_id)
+WHERE x.pattern_id = ? AND x.student = ? AND x.kind = ? AND c.retried IS NOT TRUE GROUP BY ALL
+"""
+NEAR = 1e-9
+"""Losses that differ by less are the same: means are not summed up in the same order everywhere."""
+
+
+class Spoken(NamedTuple):
+    """A session of which a label came or changed."""
+
+    pattern_id: str
+    student: str
+    kind: str
+    """`shadow` or `audit`."""
+    session: str
+
+
+@dataclass(frozen=True)
+class Details:
+    """One session's comparisons."""
+
+    losses: tuple[float, ...]
+    items: tuple[Scored, ...]
+    """Score and loss of the calls that have a score."""
+    nulls: dict[str, float]
+    """See `nulls.watch`."""
+    waits: bool
+    """A verdict on one of its calls is still to come."""
+
+    def loss(self, how: str) -> float:
+        """The session's loss; see `gate.session_loss`."""
+        return session_loss(self.losses, how)
+
+
+def details(
+    store: Store, pattern_id: str, student: str, kind: str, sessions: Collection[str], policy: ToolPolicy
+) -> dict[str, Details]:
+    """Details of these sessions, as far as they have comparisons. `kind` is `shadow` or `audit`."""
+    if not sessions:
+        return {}
+    values = {"pattern": pattern_id, "student": student, "kind": kind, "sessions": list(sessions)}
+    rows = store.query(_ROWS, values)
+    tools = _tools(store, {row["toolset_id"] for row in rows if row["toolset_id"]})
+    grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        grouped[row["trajectory_id"]].append(row)
+    return {session: _details(found, tools, policy) for session, found in grouped.items()}
+
+
+def _details(rows: Sequence[Mapping[str, Any]], tools: Mapping[str, Any], policy: ToolPolicy) -> Details:
+    calls = [
+        Compared(
+            loads(row["teacher"].encode("utf-8", "surrogatepass")),
+            loads(row["student_answer"].encode("utf-8", "surrogatepass")) if row["student_answer"] else None,
+            tools.get(str(row["toolset_id"]), []),
+            row["reason"],
+        )
+        for row in rows
+        if row["teacher"]
+    ]
+    return Details(
+        losses=tuple(row["loss"] for row in rows),
+        items=tuple((row["score"], row["loss"]) for row in rows if row["score"] is not None and isfinite(row["score"])),
+        nulls=watch(calls, policy),
+        waits=any(row["waits"] for row in rows),
+    )
+
+
+def _tools(store: Store, ids: Collection[Any]) -> dict[str, Any]:
+    sql = "SELECT toolset_id, body FROM toolsets WHERE list_contains($ids, CAST(toolset_id AS VARCHAR))"
+    rows = store.rows(sql, {"ids": [str(one) for one in ids]}) if ids else []
+    return {str(one): loads(body.encode("utf-8", "surrogatepass")) for one, body in rows}
+
+
+def said_since(store: Store, seq: int) -> tuple[set[Spoken], int]:
+    """Sessions on whose calls a judge or a person has spoken after verdict `seq`, and the newest verdict's number.
+
+    By number and not by time: a clock that is set back must not hide a verdict.
+    """
+    rows = store.rows(_SAID, (seq,))
+    return {Spoken(*row[1:]) for row in rows}, max((row[0] for row in rows), default=seq)
+
+
+def differing(
+    store: Store, pattern_id: str, student: str, kind: str, heard: Mapping[str, float], how: str
+) -> set[Spoken]:
+    """Those of the sessions in `heard` whose labels now give another loss than the one that was heard."""
+    rows = store.rows(_LOSSES, (pattern_id, student, kind)) if heard else []
+    return {
+        Spoken(pattern_id, student, kind, session)
+        for session, losses in rows
+        if session in heard and abs(session_loss(losses, how) - heard[session]) > NEAR
+    }
