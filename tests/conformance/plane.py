@@ -168,9 +168,9 @@ def answer_in(record: CallRecord) -> Answer:
 
 
 @contextmanager
-def started(data: Path, **options: Any) -> Iterator[Plane]:
-    """A data plane in processes of its own in front of a new teacher."""
-    with Teacher() as teacher:
+def started(data: Path, teacher: Teacher | None = None, **options: Any) -> Iterator[Plane]:
+    """A data plane in processes of its own in front of a new teacher, or of this one, which is started with it."""
+    with teacher or Teacher() as teacher:
         # Some tests make the teacher fail again and again, which must not stop the calls of the others.
         settings = {"breaker_failures": 1_000_000, **options}
         plane = DataPlaneOptions(data=str(data), teacher_url=teacher.url, port=free_port(), **settings)
