@@ -20,6 +20,7 @@ from . import (
     listings,
     pattern_commands,
     route_commands,
+    settings_commands,
     store_commands,
 )
 from .listings import DataOption, JsonOption
@@ -40,6 +41,7 @@ app.add_typer(pattern_commands.patterns, name="patterns")
 app.add_typer(route_commands.routes, name="routes")
 app.add_typer(key_commands.keys, name="keys")
 app.add_typer(feedback_commands.feedback, name="feedback")
+app.add_typer(settings_commands.settings, name="config")
 
 err = Console(stderr=True)
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Config file. Default: ./tutelage.toml if any.")]
@@ -97,6 +99,23 @@ def serve(
     finally:
         supervisor.stop()
     err.print("Stopped. Everything that was answered is in the store.")
+
+
+@app.command()
+def doctor(data: DataOption = None, file: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check settings, folder, ports, teachers, keys and extras, and say what to do. Exits with 1 on a problem."""
+    from .doctor import examine
+
+    chosen = config.load(file, data=data)
+    found = []
+    for finding in examine(chosen):
+        found.append(asdict(finding))
+        if not as_json:
+            listings.report(finding.verdict, finding.check, finding.found, finding.advice)
+    if as_json:
+        listings.show(found, as_json)
+    if any(one["verdict"] == "problem" for one in found):
+        raise typer.Exit(1)
 
 
 @app.command()

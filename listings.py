@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from . import config
@@ -49,6 +50,17 @@ def show(value: Any, as_json: bool, columns: tuple[str, ...] = ()) -> None:
         table.add_row(*(_cell(row.get(name)) for name in names))
     console = Console()
     console.print(table if rows else "Nothing yet.")
+
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+def report(verdict: str, name: str, found: str, advice: str) -> None:
+    """One line of a check-up, and below it what to do."""
+    console = Console()
+    console.print(f"[{_COLOURS[verdict]}]{verdict:8}[/] {name:16} {escape(found)}", highlight=False, soft_wrap=True)
+    if advice:
+        console.print(f"{'':25} → {escape(advice)}", highlight=False, soft_wrap=True)
 
 
 def _cell(value: Any) -> str:

@@ -42,7 +42,7 @@ def supervisor(
     """
     bridge, plane = config.bridge(), config.data_plane()
     shared = {BRIDGE_KEY_ENV: secrets.token_urlsafe(32)} if bridge else {}
-    _check_teachers(plane, bridge, {**os.environ, **shared}, installed or _installed)
+    _check_teachers(plane, bridge, {**os.environ, **shared}, installed or is_installed)
     data = config.data.prepare()
     parts = []
     if bridge:
@@ -69,7 +69,8 @@ def _check_teachers(
     Teachers.build(plane, environ)
 
 
-def _installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported; it is not."""
     return importlib.util.find_spec(package) is not None
 
 
@@ -85,7 +86,7 @@ def _student_part(config: Config, data: DataDir, say: Callable[[str], None]) -> 
         nonlocal told
         if not any(manifest.status == "candidate" for manifest in register.list()):
             return False
-        if not _installed("xllamacpp"):
+        if not is_installed("xllamacpp"):
             if not told:
                 say("A student exists, but cannot be served here. Run: pip install 'tutelage[serving]'")
             told = True
@@ -133,9 +134,9 @@ def _teachers(config: Config) -> str:
 def distill(config: Config, options: DistillOptions, console: Console) -> dict[str, Any]:
     """Run a distillation with its progress on `console`; the new version's manifest. Raises MissingExtra."""
     for package in ("torch", "transformers", "peft", "trl", "presidio_analyzer", "gguf"):
-        if not _installed(package):
+        if not is_installed(package):
             raise MissingExtra("distill", package)
-    if not _installed("xllamacpp"):
+    if not is_installed("xllamacpp"):
         raise MissingExtra("serving", "xllamacpp")
     from .distill.run import run
 

@@ -40,13 +40,22 @@ def resolve(name: str, download: Callable[[str], Path] | None = None) -> Base:
     """Find a base: `smollm2-135m`, a `.gguf` file, a folder with one, or the id of a hub repository with one.
 
     `download` fetches a repository and returns its folder. Raises BadInput when there is no such base."""
+    found = locate(name)
+    if found is None:
+        return _base(name.replace("/", "--"), _single_gguf((download or _from_hub)(name)))
+    path = Path(name).expanduser()
+    return _base(name if name == DEFAULT else path.stem if path.is_file() else path.name, found)
+
+
+def locate(name: str) -> Path | None:
+    """The file of a base that is here; None for one that would be fetched from the hub. Raises BadInput."""
     if name == DEFAULT:
-        return _base(name, _wheel_file())
+        return _wheel_file()
     path = Path(name).expanduser()
     if path.exists():
-        return _base(path.stem if path.is_file() else path.name, _single_gguf(path))
+        return _single_gguf(path)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _base(name.replace("/", "--"), _single_gguf((download or _from_hub)(name)))
+        return None
     raise BadInput(
         f"There is no base model {name!r}. Give {DEFAULT!r}, a .gguf file, a folder with one, or OWNER/REPOSITORY."
     )
