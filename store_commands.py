@@ -30,9 +30,11 @@ def verify(data: DataOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         show(report, as_json)
     else:
-        show({name: value for name, value in report.items() if name != "problems"}, as_json)
+        show({name: value for name, value in report.items() if name not in ("problems", "odd")}, as_json)
         for problem in report["problems"][:_SHOWN]:
             print(f"{problem['table']} {problem['row']}: {problem['field']} {problem['what']}")
+        for odd in report["odd"]:
+            print(f"odd, but kept as it came: {odd['found']} × {odd['what']}, such as {odd['example']}")
     if report["found"]:
         err.print(f"{report['found']} problems.", highlight=False)
         raise typer.Exit(1)

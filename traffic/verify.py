@@ -74,7 +74,7 @@ def verify(store: Store, progress: Progress = lambda done, total: None) -> Verif
         report.messages, report.toolsets, report.calls = totals
         broken, done = set[str](), 0
         for table, columns, check in (
-            ("messages", "message_id, parent_id, role, body", partial(_message, odd)),
+            ("messages", "message_id, parent_id, depth, role, body", partial(_message, odd)),
             ("toolsets", "toolset_id, body", _toolset),
             ("calls", "call_id, params, request_tail", _call),
         ):
@@ -95,7 +95,7 @@ def verify(store: Store, progress: Progress = lambda done, total: None) -> Verif
 
 def _message(odd: Oddities, report: VerifyReport, row: tuple[Any, ...]) -> str:
     """Check one message by itself; returns its id if it is not what it is called."""
-    message_id, parent_id, role, body = row
+    message_id, parent_id, depth, role, body = row
     try:
         message = loads(body)
         found = name_of(parent_id.hex, canonical_message(message))
@@ -105,7 +105,7 @@ def _message(odd: Oddities, report: VerifyReport, row: tuple[Any, ...]) -> str:
     if not isinstance(message, dict) or clean(message.get("role")) != role:
         report.add("messages", message_id, "role", f"is {role!r}, which is not what the body says")
     if isinstance(message, dict):
-        odd.see(str(message_id), "" if parent_id.hex == ROOT else str(parent_id), message, body)
+        odd.see(str(message_id), str(parent_id), depth, message, body)
     if found != message_id.hex:
         report.add("messages", message_id, "message_id", f"parent and body give the name {UUID(found)}")
         return str(message_id)
