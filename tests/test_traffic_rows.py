@@ -1,13 +1,14 @@
 """Rows of the tables: every column filled from the right place."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import msgspec
 
 from tutelage.traffic.discovery import Recognised
 from tutelage.traffic.parse import Parser
 from tutelage.traffic.records import CallRecord
-from tutelage.traffic.rows import Row, calls_table, row_of, trajectories_table
+from tutelage.traffic.rows import Row, calls_table, row_of, trajectories_tables
 from tutelage.traffic.trajectories import Link
 
 Make = Callable[..., CallRecord]
@@ -26,7 +27,13 @@ def test_a_call_fills_its_columns(make_call: Make) -> None:
     record = make_call([USER], HELLO, pattern="p_old", **fields)
     first = row(record, Link("t", 3, False), Recognised("p_new", "a_1"))
     values = calls_table([first]).to_pylist()[0]
-    expected = {"call_id": record.call_id, "pattern_id": "p_new", "agent_id": "a_1", "turn": 3, "trajectory_id": "t"}
+    expected = {
+        "call_id": UUID(record.call_id),
+        "pattern_id": "p_new",
+        "agent_id": "a_1",
+        "turn": 3,
+        "trajectory_id": "t",
+    }
     expected |= fields | {
         "model": "teacher-1-big",
         "prompt_tokens": 100,
@@ -54,8 +61,11 @@ def test_one_row_a_run_with_the_newest_calls_verdict(make_call: Make) -> None:
     good = row(make_call([USER], HELLO, started_at=1.0, session="s"), Link("t", 0, False))
     bad = row(make_call([USER], started_at=2.0, status=500), Link("t", 1, False), Recognised("p", "a"))
     other = row(make_call([USER], HELLO, started_at=3.0), Link("x:mine", 0, True))
-    first, second = trajectories_table([good, bad, other]).to_pylist()
+    known = row(make_call([USER], HELLO, started_at=4.0), Link("x:old", 1, True, known=True))
+    runs = trajectories_tables([good, bad, other, known])
+    [first], [second], [third] = (part.to_pylist() for part in (runs.opened, runs.named, runs.continued))
+    assert third["trajectory_id"] == "x:old"
     assert (first["calls"], first["first_at"], first["last_at"], first["agent_id"]) == (2, 1.0, 2.0, "a")
     assert (first["success"], first["success_source"], first["session"]) == (False, "heuristic_failed_call", "s")
     assert (second["trajectory_id"], second["explicit"], second["success"]) == ("x:mine", True, True)
-    assert trajectories_table([row(make_call([USER], HELLO), None)]).num_rows == 0
+    assert [part.num_rows for part in trajectories_tables([row(make_call([USER], HELLO), None)])] == [0, 0, 0]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tutelage.traffic.canonical import ROOT, canonical_message, message_id
+from tutelage.traffic.messages import Named
 from tutelage.traffic.store import Store
 from tutelage.traffic.trajectories import Finder, Link, Step
 
@@ -26,14 +27,14 @@ def step(name: str, at: float, request: Sequence[dict[str, str]], answer: str | 
     chain, parent = [], ROOT
     for message in request:
         parent = message_id(parent, message)
-        content = canonical_message(message).hex() if message["role"] == "assistant" else ""
-        chain.append((parent, message["role"], content))
+        content = hash(canonical_message(message)) if message["role"] == "assistant" else 0
+        chain.append(Named(parent, message["role"], content))
     given = None if answer is None else say("assistant", answer)
     values = {
         "caller": "",
         "session": "s",
         "answer_id": message_id(parent, given) if given else None,
-        "answer_content": canonical_message(given).hex() if given else "",
+        "answer_content": hash(canonical_message(given)) if given else 0,
         "toolset_id": None,
         "retry": 0,
         "failed": given is None,
@@ -53,7 +54,7 @@ NEXT = [*ASK, say("assistant", "hi"), say("user", "more")]
 
 def test_a_call_that_extends_request_and_answer_is_of_the_same_run(finder: Finder) -> None:
     links = go(finder, step("a", 1, ASK, "hi"), step("b", 2, NEXT, "ok"), step("c", 3, ASK, "hi"))
-    assert links == [Link("a", 0, False), Link("a", 1, False), Link("c", 0, False)]
+    assert links == [Link("a", 0, False), Link("a", 1, False, known=True), Link("c", 0, False)]
 
 
 def test_equal_openings_are_told_apart_by_their_answers(finder: Finder) -> None:
@@ -77,7 +78,7 @@ def test_a_run_that_was_left_long_ago_does_not_take_the_call_of_a_fresh_one(find
 def test_branches_are_one_run(finder: Finder) -> None:
     left, right = ([*ASK, say("assistant", "hi"), say("user", word)] for word in ("left", "right"))
     links = go(finder, step("a", 1, ASK, "hi"), step("b", 2, left, "l"), step("c", 2.5, right, "r"))
-    assert links == [Link("a", 0, False), Link("a", 1, False), Link("a", 1, False)]
+    assert links == [Link("a", 0, False), Link("a", 1, False, known=True), Link("a", 1, False, known=True)]
 
 
 def test_a_failed_call_and_its_repetition_are_one_step(finder: Finder) -> None:
@@ -105,7 +106,7 @@ def test_without_a_retry_count_only_a_recent_failure_of_the_same_tools_counts(fi
 
 def test_a_retry_whose_first_answer_did_not_arrive(finder: Finder) -> None:
     links = go(finder, step("a", 1, ASK, "hi"), step("b", 400, ASK, "hey", retry=1))
-    assert links[1] == Link("a", 0, False, retry_of="a")
+    assert links[1] == Link("a", 0, False, retry_of="a", known=True)
 
 
 def test_callers_are_never_mixed(finder: Finder) -> None:
@@ -117,7 +118,7 @@ def test_callers_are_never_mixed(finder: Finder) -> None:
 
 def test_an_answer_that_comes_back_re_spelled_still_leads_home(finder: Finder) -> None:
     trimmed = [*ASK, say("assistant", "hi, trimmed"), say("user", "more")]
-    assert go(finder, step("a", 1, ASK, "hi"), step("b", 2, trimmed))[1] == Link("a", 1, False)
+    assert go(finder, step("a", 1, ASK, "hi"), step("b", 2, trimmed))[1] == Link("a", 1, False, known=True)
 
 
 def test_but_not_when_several_runs_wait_there(finder: Finder) -> None:
@@ -143,8 +144,8 @@ def test_an_explicit_id_wins_and_can_be_left_out_later(finder: Finder) -> None:
     assert links == [
         Link("x:run-1", 0, True),
         Link("x:run-2", 0, True),
-        Link("x:run-2", 1, True),
-        Link("x:run-2", 2, True),
+        Link("x:run-2", 1, True, known=True),
+        Link("x:run-2", 2, True, known=True),
     ]
 
 

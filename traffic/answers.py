@@ -10,7 +10,6 @@ prompt tokens include those that came from a cache.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,8 +22,7 @@ from .sse import assemble_chat
 Message = dict[str, Any]
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct, gc=False):
     """What a response body says."""
 
     message: Message | None = None

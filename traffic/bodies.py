@@ -30,7 +30,7 @@ _PLAIN_BEGINS = (b"{", b"d", b"")
 
 def plain(record: CallRecord) -> tuple[CallRecord, Coded]:
     """The record with plain bodies. One that cannot be unpacked stays, with a note such as `encoded:br`."""
-    if record.request[:1] == b"{" and record.response[:1] in _PLAIN_BEGINS and not record.response_encoding:
+    if record.response[:1] in _PLAIN_BEGINS and not record.response_encoding and record.request[:1] in (b"{", b""):
         return record, _PLAIN
     asked, came = coding_of(record.request), coding_of(record.response, record.response_encoding)
     if not asked and not came:

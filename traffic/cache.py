@@ -1,8 +1,11 @@
-"""A bounded cache without bookkeeping per hit.
+"""Bounded caches without bookkeeping per hit.
 
-Two dicts: a young and an old generation. When the young one is full it becomes the old one and the previous old one
-is dropped. What is looked up in the old generation moves to the young, so entries in use survive. At most twice the
-capacity is held; entries vanish at any time after `capacity` insertions, so a miss must always be answerable elsewhere.
+`Generations`: two dicts, a young and an old generation. When the young one is full it becomes the old one and the
+previous old one is dropped. What is looked up in the old generation moves to the young, so entries in use survive. At
+most twice the capacity is held; entries vanish at any time after `capacity` insertions, so a miss must always be
+answerable elsewhere.
+
+`Sequel`: the same, but nothing ever moves. What was put in later is therefore forgotten no earlier.
 """
 
 from typing import Generic, TypeVar
@@ -36,3 +39,22 @@ class Generations(Generic[Key, Value]):
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+
+class Sequel(Generic[Key, Value]):
+    """A mapping that forgets in the order in which things were first put in. Not thread-safe."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._young: dict[Key, Value] = {}
+        self._old: dict[Key, Value] = {}
+
+    def get(self, key: Key) -> Value | None:
+        """The value, or None."""
+        found = self._young.get(key)
+        return self._old.get(key) if found is None else found
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        if len(self._young) >= self._capacity:
+            self._old, self._young = self._young, {}
+        self._young[key] = value

@@ -4,6 +4,9 @@ A batch's rows, the links of its calls and the journal positions behind it are c
 again, whole or in parts, changes nothing: calls are known by their id, messages by their hash. When a transaction
 fails, everything remembered in memory is dropped and rebuilt from the store, so memory never runs ahead of the disk.
 
+Calls hardly ever come twice. So they are not looked up: the table's key refuses them, and the batch is done again with
+a look at each of them.
+
 Rows travel through Arrow; the number of statements per batch does not depend on the number of calls.
 """
 
@@ -16,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+import duckdb
 import msgspec
 import pyarrow as pa
 from msgspec.structs import replace
@@ -25,20 +29,23 @@ from .canonical import loads
 from .conversations import ids_table, requests_of
 from .discovery import Assignment, Recognised
 from .facts import Facts, facts_of
+from .incoming import decode_incoming
 from .messages import named
+from .novelty import Novelty
 from .parentage import Parentage
 from .parse import Given, Parsed, Parser
 from .patterns import PatternEntry
-from .records import decode
 from .retries import Retries
 from .rows import (
     INSERT_CALLS,
     INSERT_MESSAGES,
     INSERT_PATTERNS,
     INSERT_TOOLSETS,
+    INSERT_TRAJECTORIES,
     MARK_RETRIED,
     UPDATE_AGENTS,
     UPDATE_PATTERNS,
+    UPDATE_TRAJECTORIES,
     UPSERT_TRAJECTORIES,
     Row,
     calls_table,
@@ -46,7 +53,7 @@ from .rows import (
     patterns_table,
     row_of,
     toolsets_table,
-    trajectories_table,
+    trajectories_tables,
 )
 from .store import Store
 from .trajectories import Finder
@@ -70,8 +77,7 @@ class Recogniser(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class IngestReport:
+class IngestReport(msgspec.Struct, frozen=True):
     """What one batch did."""
 
     calls: int = 0
@@ -102,17 +108,26 @@ class Ingest:
         """
         started = time.perf_counter()
         try:
+            report = self._apply(payloads, positions, look=False)
+        except duckdb.ConstraintException:
+            report = self._apply(payloads, positions, look=True)
+        self._settled, self._patterns = [], []
+        return replace(report, seconds=time.perf_counter() - started)
+
+    def _apply(self, payloads: Sequence[bytes], positions: Mapping[str, int], look: bool) -> IngestReport:
+        """`look`: whether the store may have some of the calls already."""
+        try:
             with _uncollected(), self.store.transaction():
                 rows, unreadable = self._read(payloads)
-                fresh = self._link(self._unknown(rows))
+                if look:
+                    self._drop_known(rows)
+                fresh = self._link(sorted(rows.values(), key=lambda row: (row.step.started_at, row.step.call_id)))
                 new_messages = self._write(fresh)
                 self._save_positions(positions)
         except BaseException:
             self._memory = None
             raise
-        self._settled, self._patterns = [], []
-        duplicates = len(payloads) - unreadable - len(fresh)
-        return IngestReport(len(fresh), duplicates, unreadable, new_messages, time.perf_counter() - started)
+        return IngestReport(len(fresh), len(payloads) - unreadable - len(fresh), unreadable, new_messages)
 
     def resume(self, limit: int = 5_000) -> int:
         """Show the recogniser the newest calls that have no pattern, as after a restart; returns how many it saw."""
@@ -138,7 +153,11 @@ class Ingest:
 
     def forget_positions(self, segments: Iterable[str]) -> None:
         """Drop the positions of segments that have been deleted."""
-        self.store.bulk("DELETE FROM journal_positions WHERE segment IN (SELECT id FROM batch)", ids_table(segments))
+        gone = ids_table(segments)
+        self.store.bulk("DELETE FROM journal_positions WHERE segment IN (SELECT id FROM batch)", gone)
+        if self._memory is not None:
+            for segment in gone["id"].to_pylist():
+                self._memory.positions.pop(segment, None)
 
     def _read(self, payloads: Iterable[bytes]) -> tuple[dict[str, Row], int]:
         """The calls by id, a repeated one once, and the number of payloads that hold none.
@@ -150,7 +169,7 @@ class Ingest:
         unreadable = 0
         for payload in payloads:
             try:
-                record = decode(payload)
+                record = decode_incoming(payload)
                 if not _CANONICAL_ID(record.call_id):
                     record = replace(record, call_id=str(UUID(record.call_id)))
             except (msgspec.MsgspecError, ValueError):  # also UUID's
@@ -160,10 +179,10 @@ class Ingest:
                 rows[record.call_id] = row_of(parser.parse(record))
         return rows, unreadable
 
-    def _unknown(self, rows: dict[str, Row]) -> list[Row]:
-        """The calls that the store does not have, in order of their start."""
+    def _drop_known(self, rows: dict[str, Row]) -> None:
+        """Leave out the calls that the store has."""
         if not rows:
-            return []
+            return
         times = [row.step.started_at for row in rows.values()]
         # A call that comes again began at the same time; with that, few parts of a large table have to be looked at.
         sql = f"""
@@ -172,7 +191,6 @@ class Ingest:
         """
         for (known,) in self.store.join(sql, ids_table(rows)):
             del rows[str(known)]
-        return sorted(rows.values(), key=lambda row: (row.step.started_at, row.step.call_id))
 
     def _link(self, rows: list[Row]) -> list[Row]:
         """Give each call its run, its pattern, and the call that it repeats."""
@@ -200,19 +218,29 @@ class Ingest:
         return self.recogniser.observe(record.call_id, facts, record.hint) if facts else None
 
     def _write(self, rows: list[Row]) -> int:
-        messages, toolsets = self._memory.parser.drain() if self._memory else ([], [])
-        new_messages = self.store.bulk(INSERT_MESSAGES, messages_table(messages)) if messages else 0
+        memory = self._remembered()
+        messages, toolsets = memory.parser.drain()
+        lacking = memory.novelty.lacking(messages)
+        if lacking:
+            self.store.pour(INSERT_MESSAGES, messages_table(lacking))
         if toolsets:
-            self.store.bulk(INSERT_TOOLSETS, toolsets_table(toolsets))
+            self.store.pour(INSERT_TOOLSETS, toolsets_table(toolsets))
         if rows:
             self._mark_retried(rows)
             calls = calls_table(rows)
-            self.store.bulk(INSERT_CALLS, calls)
+            self.store.pour(INSERT_CALLS, calls)
             rollup.count(self.store, calls)
-            self.store.bulk(UPSERT_TRAJECTORIES, trajectories_table(rows))
-            self._remembered().parentage.link(rows)
+            self._write_runs(rows)
+            memory.parentage.link(rows)
         self._write_patterns()
-        return new_messages
+        return len(lacking)
+
+    def _write_runs(self, rows: list[Row]) -> None:
+        # Only runs of which it is not known whether the store has them are worth a statement that reads all of it.
+        statements = (INSERT_TRAJECTORIES, UPDATE_TRAJECTORIES, UPSERT_TRAJECTORIES)
+        for statement, runs in zip(statements, trajectories_tables(rows), strict=True):
+            if runs.num_rows:
+                self.store.pour(statement, runs)
 
     def _mark_retried(self, rows: list[Row]) -> None:
         """Let each attempt know whose place it has taken: in this batch, or in the store."""
@@ -237,9 +265,14 @@ class Ingest:
                 self.store.bulk(UPDATE_AGENTS, batch)
 
     def _save_positions(self, positions: Mapping[str, int]) -> None:
-        if positions:
-            batch = pa.table({"segment": list(positions), "position": pa.array(positions.values(), pa.int64())})
-            self.store.bulk("INSERT OR REPLACE INTO journal_positions SELECT * FROM batch", batch)
+        saved = self._remembered().positions
+        for segment, position in positions.items():
+            if segment not in saved:
+                self.store.execute("INSERT INTO journal_positions VALUES (?, ?)", [segment, position])
+            elif saved[segment] != position:
+                sql = "UPDATE journal_positions SET position = ? WHERE segment = ?"
+                self.store.execute(sql, [position, segment])
+            saved[segment] = position
 
 
 @contextmanager
@@ -261,7 +294,9 @@ class _Memory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.removals = store.removals
+        self.positions: dict[str, int] = dict(store.rows("SELECT segment, position FROM journal_positions"))
         self.parser = Parser(self._given)
+        self.novelty = Novelty(store)
         self.finder = Finder(store)
         self.retries = Retries(store)
         self.parentage = Parentage(store)

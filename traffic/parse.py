@@ -10,12 +10,12 @@ bytes with an error.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import force_setattr
 
-from .answers import Answer, answer_of_record, clean
+from .answers import Answer, answer_of_record, clean, dump
 from .bodies import fields_of, items_of, joined, plain
 from .cache import Generations
 from .canonical import loads
@@ -23,8 +23,8 @@ from .dialect import Dialect
 from .dialects import CHAT, dialect_of
 from .errors import BadInput
 from .facts import Facts, facts_of
-from .messages import Message, Messages, Named, StoredMessage, Toolset
-from .prefixes import Prefixes
+from .messages import Message, Messages, Named, Said, StoredMessage, Toolset
+from .prefixes import Prefixes, body_of
 from .records import CallRecord
 
 _PATTERN_ROLES = frozenset({"system", "developer"})
@@ -39,11 +39,10 @@ class Given(NamedTuple):
     depth: int
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What a request body says."""
 
-    chain: list[Named] = field(default_factory=list)
+    chain: list[Named] = []
     params: str = "{}"
     """The body without messages and tools, as JSON."""
     toolset: Toolset | None = None
@@ -57,8 +56,7 @@ class Request:
     """Messages of the conversation before the chain; the last of them opens the chain when it continues an answer."""
 
 
-@dataclass(slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, gc=False):
     """One call, taken apart."""
 
     record: CallRecord
@@ -83,6 +81,16 @@ class Parsed:
         return self.record.error or self.request.error or self.answer.error
 
 
+class _Run(msgspec.Struct, gc=False, eq=False):
+    """A request that later ones of its run may begin with."""
+
+    request: Request
+    facts: dict[str, Facts | None]
+    """By role of the last message; the run's requests share it."""
+    said: Said | None = None
+    """What it was answered."""
+
+
 class Parser:
     """Takes records apart; remembers messages and tool sets that it has named. Not thread-safe."""
 
@@ -92,7 +100,7 @@ class Parser:
         """`recall` finds an answer that is only in the store, by caller and the provider's name of it."""
         self._recall = recall
         self._messages = Messages(capacity)
-        self._prefixes: Prefixes[Request] = Prefixes()
+        self._prefixes: Prefixes[_Run] = Prefixes()
         self._given: Generations[tuple[str, str], Given] = Generations(50_000)
         self._not_given: Generations[tuple[str, str], bool] = Generations(50_000)
         """Names that the store does not know either; an answer that comes later is found in `_given`."""
@@ -103,58 +111,69 @@ class Parser:
         return self._messages.drain()
 
     def parse(self, record: CallRecord) -> Parsed:
-        """Take one record apart. Never raises on account of what is in it."""
+        """Take one record apart. Never raises on account of what is in it.
+
+        An `Incoming` record holds bytes afterwards instead of its view, or nothing where the result says it all.
+        """
         dialect = dialect_of(record.method, record.endpoint)
+        run = self._going_on(record) if dialect is CHAT and record.session else None
+        if not isinstance(record.request, bytes):
+            force_setattr(record, "request", b"" if run else bytes(record.request))
         record, coded = plain(record)
         if dialect is None:
             return Parsed(record, Request(error="not_chat"), Answer(keep_raw=True))
-        if coded.request:
+        if run is not None:
+            request = run.request
+        elif coded.request:
             request = Request(error=coded.request)
         elif dialect is CHAT:
-            request = self._chat(record)
+            run = self._safely(self._split, record)
+            request = run.request
         else:
-            request = self._safely(self._other, record, dialect)
+            request = self._safely(self._other, record, dialect).request
         answer = answer_of_record(record, dialect.read, dialect.assemble)
         if coded.response:
             answer = Answer(error=coded.response, keep_raw=True)
         parsed = Parsed(record, request, answer)
         if request.chain and answer.whole:
-            self._name_answer(parsed)
+            self._name_answer(parsed, run)
         return parsed
 
-    def _chat(self, record: CallRecord) -> Request:
-        """A chat request, by way of an earlier one when it begins with that."""
-        key, body = (record.caller, record.session), record.request
-        found = self._prefixes.find(key, body) if record.session else None
-        if found is not None:
-            known, raws = found
-            request = self._safely(_extended, known.content, self._messages, raws)
-            if not request.error:
-                self._prefixes.extend(key, known, body, request)
-                return request
-        return self._safely(self._split, record, key)
+    def _going_on(self, record: CallRecord) -> _Run | None:
+        """A chat request by way of an earlier one of its session, when it begins with that."""
+        key, body = (record.caller, record.session), body_of(record.request)
+        found = self._prefixes.find(key, body)
+        if found is None:
+            return None
+        known, raws = found
+        try:
+            run = _extended(known.content, self._messages, raws)
+        except _UNREADABLE:
+            return None  # the long way says why
+        self._prefixes.extend(key, known, body, run)
+        return run
 
-    def _safely(self, read: Callable[..., Request], *arguments: Any) -> Request:
+    def _safely(self, read: Callable[..., _Run], *arguments: Any) -> _Run:
         try:
             return read(*arguments)
         except BadInput:
-            return Request(error="bad_json")
+            return _Run(Request(error="bad_json"), {})
         except _UNREADABLE as error:
-            return Request(error=f"unreadable_request: {type(error).__name__}")
+            return _Run(Request(error=f"unreadable_request: {type(error).__name__}"), {})
 
-    def _split(self, record: CallRecord, key: tuple[str, str]) -> Request:
+    def _split(self, record: CallRecord) -> _Run:
         fields = fields_of(record.request)
         raws = items_of(fields.pop("messages", None))
         if not raws:
-            return Request(error="no_messages")
+            return _Run(Request(error="no_messages"), {})
         toolset = self._toolset(fields)
         chain = self._messages.chain(raws)
         opening = next((at for at, named in enumerate(chain) if named.role not in _PATTERN_ROLES), None)
         facts = self._facts(fields, toolset, raws, chain, opening)
-        request = Request(chain, joined(fields), toolset, facts, _model(fields))
+        run = _Run(Request(chain, joined(fields), toolset, facts, _model(fields)), {chain[-1].role: facts})
         if record.session and opening is not None:
-            self._prefixes.remember(key, record.request, raws[-1], request)
-        return request
+            self._prefixes.remember((record.caller, record.session), body_of(record.request), raws[-1], run)
+        return run
 
     def _facts(
         self,
@@ -172,7 +191,7 @@ class Parser:
             *(bytes(fields[name]) if name in fields else b"" for name in _PATTERN_FIELDS),
         )
         role = chain[-1].role
-        known = self._known_facts.get(key) if opening is not None and role.isalnum() else None
+        known = self._known_facts.get(key) if opening is not None and _plain_role(role) else None
         if known is not None and opening is not None:
             return known.with_opening(loads(bytes(raws[opening])), role)
         outline: Message = {name: loads(bytes(fields[name])) for name in _PATTERN_FIELDS if name in fields}
@@ -188,11 +207,11 @@ class Parser:
             self._known_facts[key] = facts
         return facts
 
-    def _other(self, record: CallRecord, dialect: Dialect) -> Request:
+    def _other(self, record: CallRecord, dialect: Dialect) -> _Run:
         """A request in another protocol, put into chat messages."""
         fields = fields_of(record.request)
         if dialect.conversation is None:
-            return Request(model=_model(fields))
+            return _Run(Request(model=_model(fields)), {})
         toolset = self._toolset(fields)
         said = dialect.conversation({name: loads(bytes(raw)) for name, raw in fields.items()})
         given = self._earlier(record.caller, said.earlier) if said.earlier else None
@@ -204,7 +223,8 @@ class Parser:
             new = self._messages.chain_of(said.messages, given.named.message_id, given.depth + 1)
             chain = [given.named, *new]
         error = "" if chain else "no_messages"
-        return Request(chain, joined(fields), toolset, None, _model(fields), error, given.depth if given else 0)
+        depth = given.depth if given else 0
+        return _Run(Request(chain, joined(fields), toolset, None, _model(fields), error, depth), {})
 
     def _earlier(self, caller: str, name: str) -> Given | None:
         key = caller, name
@@ -217,21 +237,20 @@ class Parser:
                 self._given[key] = found
         return found
 
-    def _name_answer(self, parsed: Parsed) -> None:
+    def _name_answer(self, parsed: Parsed, run: _Run | None) -> None:
         request, answer = parsed.request, parsed.answer
         parent, depth = request.chain[-1].message_id, request.depth + len(request.chain)
         try:
-            raw = answer.raw
-            [named] = self._messages.chain([raw] if raw else [], parent, depth) or self._messages.chain_of(
-                [answer.message or {}], parent, depth
-            )
+            said = self._messages.say(answer.raw or dump(answer.message).encode(), parent, depth)
         except _UNREADABLE:
             answer.error, answer.keep_raw = "unreadable_answer", True
             return
-        parsed.given = named
+        parsed.given = said.named
+        if run is not None:
+            run.said = said
         if answer.upstream_id and request.facts is None:
             # Only answers of protocols that keep conversations on the server are named by later requests.
-            self._given[parsed.record.caller, answer.upstream_id] = Given(named, depth)
+            self._given[parsed.record.caller, answer.upstream_id] = Given(said.named, depth)
 
     def _toolset(self, fields: dict[str, msgspec.Raw]) -> Toolset | None:
         """The tools, taken out of `fields`; what is no list of objects stays among the parameters."""
@@ -244,16 +263,27 @@ class Parser:
         return toolset
 
 
-def _extended(known: Request, messages: Messages, raws: list[msgspec.Raw]) -> Request:
-    """A request that says what `known` says, and these messages after it."""
+def _extended(run: _Run, messages: Messages, raws: list[msgspec.Raw]) -> _Run:
+    """A request that says what that of `run` says, and these messages after it.
+
+    Raises what makes it necessary to read the request in full.
+    """
+    known = run.request
     chain, facts = known.chain, known.facts
     if raws:
-        last = chain[-1]
-        chain = chain + messages.chain(raws, last.message_id, len(chain))
-        if not chain[-1].role.isalnum():
-            raise ValueError("an odd role")  # left to the long way
-        facts = facts.with_role(chain[-1].role) if facts else None
-    return Request(chain, known.params, known.toolset, facts, known.model)
+        chain = chain + messages.sequel(raws, chain[-1], len(chain), run.said)
+        role = chain[-1].role
+        if role not in run.facts:
+            if not _plain_role(role) or len(run.facts) > 8:
+                raise ValueError("an odd role")
+            run.facts[role] = facts.with_role(role) if facts else None
+        facts = run.facts[role]
+    return _Run(Request(chain, known.params, known.toolset, facts, known.model), run.facts)
+
+
+def _plain_role(role: str) -> bool:
+    """Whether a role is its own name in `Facts`."""
+    return role.isalnum() and len(role) <= 32
 
 
 def _model(fields: dict[str, msgspec.Raw]) -> str:

@@ -10,11 +10,12 @@ behind that message therefore come again in the next request, with new messages 
 Head and tail are equal byte for byte, so everything they say has been read already, and only the middle is decoded.
 This is exact, not a guess: the head ends behind an element of the list of messages, and `[` + the middle without its
 comma + `]` is a JSON list, so the middle holds whole elements and the tail goes on as it did before.
+
+Long requests are compared where they lie, inside the journal's payloads; copying them would take longer than that.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -32,12 +33,32 @@ _SPACE = b" \t\r\n"
 _split_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-@dataclass(slots=True, eq=False)
-class Known(Generic[Content]):
-    """A request that others may begin with. Its head is not copied out of the body."""
+class Body(msgspec.Struct, frozen=True, gc=False):
+    """The bytes from `start` to `stop` of `within`."""
 
-    body: bytes
+    within: bytes
+    start: int
+    stop: int
+
+
+def body_of(text: bytes | memoryview) -> Body:
+    """A body without copying it; `text` may be a view into bytes."""
+    if isinstance(text, memoryview):
+        within = text.obj
+        if type(within) is bytes:
+            start = pa.py_buffer(text).address - pa.py_buffer(within).address
+            return Body(within, start, start + len(text))
+        text = bytes(text)
+    return Body(text, 0, len(text))
+
+
+class Known(msgspec.Struct, Generic[Content], eq=False, gc=False):
+    """A request that others may begin with. Neither its head nor its tail is copied out of the body."""
+
+    within: bytes
     head: memoryview
+    size: int
+    """Bytes of the head."""
     tail: bytes
     content: Content
 
@@ -51,62 +72,70 @@ class Prefixes(Generic[Content]):
         self._known: OrderedDict[Key, list[Known[Content]]] = OrderedDict()
         self._tails: dict[bytes, bytes] = {}
 
-    def find(self, key: Key, body: bytes) -> tuple[Known[Content], list[msgspec.Raw]] | None:
+    def find(self, key: Key, body: Body) -> tuple[Known[Content], list[msgspec.Raw]] | None:
         """The longest known request that `body` begins with, and the messages that come after it."""
-        best, middle = None, b""
+        within, start, stop = body.within, body.start, body.stop
+        best, longest = None, -1
         for known in reversed(self._known.get(key, ())):
-            if best is not None and len(known.head) <= len(best.head):
+            size = known.size
+            if size <= longest:
                 continue
-            # Both compare first, and copy only what is left.
-            rest = body.removeprefix(known.head)
-            if len(rest) < len(body):
-                between = rest.removesuffix(known.tail)
-                if len(between) < len(rest):
-                    best, middle = known, between
-        messages = _between(middle)
-        return None if best is None or messages is None else (best, messages)
+            # Both compare in place.
+            if within.startswith(known.head, start, stop):
+                rest = stop - len(known.tail)
+                if rest >= start + size and within.startswith(known.tail, rest, stop):
+                    best, longest = known, size
+        if best is None:
+            return None
+        messages = _between(within[start + longest : stop - len(best.tail)])
+        return None if messages is None else (best, messages)
 
-    def extend(self, key: Key, known: Known[Content], body: bytes, content: Content) -> None:
+    def extend(self, key: Key, known: Known[Content], body: Body, content: Content) -> None:
         """Remember `body`, which was found to begin with `known`."""
-        end = len(body) - len(known.tail)
-        tail = known.tail
-        if body[end - 1] in _SPACE:
-            end = len(body[:end].rstrip(_SPACE))
-            tail = body[end:]
-        if end > len(known.head):
+        within, tail = body.within, known.tail
+        end = body.stop - len(tail)
+        if within[end - 1] in _SPACE:
+            end = body.start + len(within[body.start : end].rstrip(_SPACE))
+            tail = within[end : body.stop]
+        if end - body.start > known.size:
+            listed = self._known.setdefault(key, [])
             # The opening is kept: agents that begin alike all go on from it.
-            opening = self._known[key][0] if key in self._known else None
-            self._put(key, _known(body, end, tail, content), None if known is opening else known)
+            if known in listed[1:]:
+                listed.remove(known)
+                self._bytes -= len(known.within)
+            self._put(key, listed, _known(body, end, tail, content))
 
-    def remember(self, key: Key, body: bytes, last: msgspec.Raw, content: Content) -> None:
+    def remember(self, key: Key, body: Body, last: msgspec.Raw, content: Content) -> None:
         """Remember a request whose last message is `last`, which must be a view into `body`."""
-        address = pa.py_buffer(last).address - pa.py_buffer(body).address
-        end = address + len(bytes(last))
+        start = pa.py_buffer(last).address - pa.py_buffer(body.within).address
+        end = start + len(bytes(last))
         # Texts that had to be spelled anew are no views; their addresses have nothing to do with each other.
-        if address >= 0 and body[address:end] == bytes(last):
-            tail = body[end:]
-            if len(self._tails) > 1_000:
-                self._tails.clear()
-            self._put(key, _known(body, end, self._tails.setdefault(tail, tail), content), None)
-
-    def _put(self, key: Key, known: Known[Content], instead_of: Known[Content] | None) -> None:
+        if start < body.start or end > body.stop or body.within[start:end] != bytes(last):
+            return
+        tail = body.within[end : body.stop]
+        if len(self._tails) > 1_000:
+            self._tails.clear()
+        known = _known(body, end, self._tails.setdefault(tail, tail), content)
         listed = self._known.setdefault(key, [])
-        self._known.move_to_end(key)
         for one in (*listed,):
-            if one is instead_of or one.body == known.body:
+            if one.size == known.size and one.tail == tail and body.within.startswith(one.head, body.start):
                 listed.remove(one)
-                self._bytes -= len(one.body)
+                self._bytes -= len(one.within)
+        self._put(key, listed, known)
+
+    def _put(self, key: Key, listed: list[Known[Content]], known: Known[Content]) -> None:
+        self._known.move_to_end(key)
         listed.append(known)
-        self._bytes += len(known.body)
+        self._bytes += len(known.within)
         if len(listed) > PER_KEY:
-            self._bytes -= len(listed.pop(1).body)
+            self._bytes -= len(listed.pop(1).within)
         while self._bytes > self._budget:
             _, dropped = self._known.popitem(last=False)
-            self._bytes -= sum(len(one.body) for one in dropped)
+            self._bytes -= sum(len(one.within) for one in dropped)
 
 
-def _known(body: bytes, end: int, tail: bytes, content: Content) -> Known[Content]:
-    return Known(body, memoryview(body)[:end], tail, content)
+def _known(body: Body, end: int, tail: bytes, content: Any) -> Known[Any]:
+    return Known(body.within, memoryview(body.within)[body.start : end], end - body.start, tail, content)
 
 
 def _between(middle: bytes) -> list[msgspec.Raw] | None:

@@ -4,9 +4,8 @@ Each statement reads one table named `batch`, so the number of statements does n
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -20,10 +19,10 @@ from .parse import Parsed
 from .patterns import PatternEntry
 from .trajectories import Link, Step
 
+_UUID = pa.uuid()
 _COPIED = {
-    **dict.fromkeys(
-        ("call_id", "endpoint", "caller", "route", "reason", "fallback", "student", "teacher"), pa.string()
-    ),
+    "call_id": _UUID,
+    **dict.fromkeys(("endpoint", "caller", "route", "reason", "fallback", "student", "teacher"), pa.string()),
     **dict.fromkeys(("session", "hint", "request_id"), pa.string()),
     **dict.fromkeys(("started_at", "first_byte_ms", "latency_ms", "confidence"), pa.float64()),
     **dict.fromkeys(("status", "retry"), pa.int32()),
@@ -31,8 +30,10 @@ _COPIED = {
 }
 """Columns of `calls` that are fields of the record."""
 _FOUND = {
-    **dict.fromkeys(("model", "pattern_id", "agent_id", "trajectory_id", "request_tail", "response_id"), pa.string()),
-    **dict.fromkeys(("toolset_id", "params", "error", "finish_reason", "retry_of", "upstream_id"), pa.string()),
+    **dict.fromkeys(("model", "pattern_id", "agent_id", "trajectory_id"), pa.string()),
+    **dict.fromkeys(("request_tail", "response_id", "toolset_id"), _UUID),
+    **dict.fromkeys(("params", "error", "finish_reason"), pa.string()),
+    **{"retry_of": _UUID, "upstream_id": pa.string()},
     **dict.fromkeys(("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"), pa.int64()),
     "turn": pa.int32(),
     "retried": pa.bool_(),
@@ -48,30 +49,27 @@ _RUNS = pa.schema(
         "calls": pa.int32(),
     }
 )
-INSERT_CALLS = """
-INSERT INTO calls BY NAME SELECT * REPLACE (CAST(call_id AS UUID) AS call_id, CAST(request_tail AS UUID) AS
-    request_tail, CAST(response_id AS UUID) AS response_id, CAST(toolset_id AS UUID) AS toolset_id,
-    CAST(retry_of AS UUID) AS retry_of) FROM batch
-"""
-INSERT_MESSAGES = """
-INSERT INTO messages SELECT CAST(message_id AS UUID), CAST(parent_id AS UUID), depth, role, body FROM batch
-ON CONFLICT DO NOTHING
-"""
+INSERT_CALLS = "INSERT INTO calls BY NAME SELECT * FROM batch"
+INSERT_MESSAGES = "INSERT INTO messages BY NAME SELECT * FROM batch"
 INSERT_TOOLSETS = "INSERT INTO toolsets SELECT CAST(toolset_id AS UUID), body, names FROM batch ON CONFLICT DO NOTHING"
-UPSERT_TRAJECTORIES = """
-INSERT INTO trajectories BY NAME SELECT * FROM batch ON CONFLICT (trajectory_id) DO UPDATE SET
-    explicit = trajectories.explicit OR excluded.explicit,
-    agent_id = coalesce(trajectories.agent_id, excluded.agent_id),
-    first_at = least(trajectories.first_at, excluded.first_at),
-    last_at = greatest(trajectories.last_at, excluded.last_at),
-    calls = trajectories.calls + excluded.calls,
-    success = CASE WHEN {newer} THEN excluded.success ELSE trajectories.success END,
-    success_source = CASE WHEN {newer} THEN excluded.success_source ELSE trajectories.success_source END,
-    finished = CASE WHEN excluded.last_at >= trajectories.last_at THEN excluded.finished ELSE trajectories.finished END
-""".format(
-    # A label that somebody gave (feedback, a verifier) is never overwritten by a guess.
-    newer=f"(excluded.last_at >= trajectories.last_at AND {guessed('trajectories.success_source')})"
+# A label that somebody gave (feedback, a verifier) is never overwritten by a guess.
+_NEWER = f"({{new}}.last_at >= trajectories.last_at AND {guessed('trajectories.success_source')})"
+_GROW = f"""
+    explicit = trajectories.explicit OR {{new}}.explicit,
+    agent_id = coalesce(trajectories.agent_id, {{new}}.agent_id),
+    first_at = least(trajectories.first_at, {{new}}.first_at),
+    last_at = greatest(trajectories.last_at, {{new}}.last_at),
+    calls = trajectories.calls + {{new}}.calls,
+    success = CASE WHEN {_NEWER} THEN {{new}}.success ELSE trajectories.success END,
+    success_source = CASE WHEN {_NEWER} THEN {{new}}.success_source ELSE trajectories.success_source END,
+    finished = CASE WHEN {{new}}.last_at >= trajectories.last_at THEN {{new}}.finished ELSE trajectories.finished END
+"""
+INSERT_TRAJECTORIES = "INSERT INTO trajectories BY NAME SELECT * FROM batch"
+UPDATE_TRAJECTORIES = (
+    f"UPDATE trajectories SET {_GROW.format(new='batch')} FROM batch "
+    "WHERE trajectories.trajectory_id = batch.trajectory_id"
 )
+UPSERT_TRAJECTORIES = f"{INSERT_TRAJECTORIES} ON CONFLICT (trajectory_id) DO UPDATE SET {_GROW.format(new='excluded')}"
 INSERT_PATTERNS = "INSERT INTO patterns BY NAME SELECT * FROM batch ON CONFLICT DO NOTHING"
 MARK_RETRIED = "UPDATE calls SET retried = TRUE WHERE call_id IN (SELECT CAST(id AS UUID) FROM batch)"
 UPDATE_PATTERNS = """
@@ -86,8 +84,7 @@ UPDATE trajectories SET agent_id = found.agent_id FROM (
 """
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct, gc=False):
     """One new call on its way into the store."""
 
     parsed: Parsed
@@ -110,7 +107,7 @@ def step_of(parsed: Parsed) -> Step:
         parsed.request.chain,
         record.session,
         given.message_id if given else None,
-        given.content_id if given else "",
+        given.content_id if given else 0,
         toolset.toolset_id if toolset else None,
         record.retry,
         given is None,
@@ -132,8 +129,16 @@ def calls_table(rows: Sequence[Row]) -> pa.Table:
     """Rows of the table `calls`."""
     values = zip(*(_copied(row.parsed.record) + _found(row) for row in rows), strict=True)
     kinds = _COPIED | _FOUND
-    columns = [pa.array(column, kind) for column, kind in zip(values, kinds.values(), strict=True)]
+    columns = [_column(column, kind) for column, kind in zip(values, kinds.values(), strict=True)]
     return pa.table(columns, names=list(kinds))
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if kind is not _UUID:
+        return pa.array(values, kind)
+    # DuckDB takes such an array as it is; reading the ids as texts took it longer than writing them.
+    raws = [None if name is None else bytes.fromhex(name.replace("-", "")) for name in values]
+    return pa.ExtensionArray.from_storage(kind, pa.array(raws, pa.binary(16)))
 
 
 def _found(row: Row) -> tuple[Any, ...]:
@@ -166,9 +171,15 @@ def _found(row: Row) -> tuple[Any, ...]:
 
 def messages_table(messages: Sequence[StoredMessage]) -> pa.Table:
     """Rows of the table `messages`."""
-    kinds = (pa.string(), pa.string(), pa.int32(), pa.string(), pa.large_string())
-    columns = [pa.array(column, kind) for column, kind in zip(zip(*messages, strict=True), kinds, strict=True)]
-    return pa.table(columns, names=list(StoredMessage._fields))
+    return pa.table(
+        {
+            "message_id": _column([one.message_id for one in messages], _UUID),
+            "parent_id": _column([one.parent_id for one in messages], _UUID),
+            "depth": pa.array([one.depth for one in messages], pa.int32()),
+            "role": pa.array([one.role for one in messages], pa.string()),
+            "body": pa.array([one.body for one in messages], pa.large_string()),
+        }
+    )
 
 
 def toolsets_table(toolsets: Iterable[Toolset]) -> pa.Table:
@@ -186,32 +197,50 @@ def patterns_table(entries: Iterable[PatternEntry]) -> pa.Table:
     )
 
 
-def trajectories_table(rows: Iterable[Row]) -> pa.Table:
-    """What the linked calls of a batch say about their runs: one row a run, for UPSERT_TRAJECTORIES."""
+class Runs(NamedTuple):
+    """Rows of the table `trajectories` by what is known about them."""
+
+    opened: pa.Table
+    """The store does not have them."""
+    continued: pa.Table
+    """The store has them."""
+    named: pa.Table
+    """The agent has named them, and nothing of them is remembered."""
+
+
+def trajectories_tables(rows: Iterable[Row]) -> Runs:
+    """What the linked calls of a batch, in order of their start, say about their runs: one row a run."""
     runs: dict[str, list[Row]] = {}
     for row in rows:
         if row.link is not None:
             runs.setdefault(row.link.trajectory_id, []).append(row)
-    return pa.Table.from_pylist([_run(name, members) for name, members in runs.items()], _RUNS)
+    parts: tuple[list[tuple[Any, ...]], ...] = ([], [], [])
+    for name, members in runs.items():
+        opening = members[0].link
+        parts[0 if opening is None else 1 if opening.known else 2 if opening.explicit else 0].append(
+            _run(name, members)
+        )
+    return Runs(*(pa.table(list(zip(*part, strict=True)) or [[]] * len(_RUNS), schema=_RUNS) for part in parts))
 
 
-def _run(trajectory_id: str, rows: list[Row]) -> dict[str, Any]:
+def _run(trajectory_id: str, rows: list[Row]) -> tuple[Any, ...]:
+    """Values of the columns `_RUNS`."""
     first, last = rows[0].parsed.record, rows[-1].parsed.record
     judged = outcome([_turn(rows[-1].parsed)])
-    return {
-        "trajectory_id": trajectory_id,
-        "explicit": any(row.link is not None and row.link.explicit for row in rows),
-        "agent_id": next((row.found.agent_id for row in rows if row.found and row.found.agent_id), None),
-        "caller": first.caller,
-        "session": first.session,
-        "first_at": first.started_at,
-        "last_at": last.started_at,
+    return (
+        trajectory_id,
+        next((row.found.agent_id for row in rows if row.found and row.found.agent_id), None),
+        first.caller,
+        first.session,
+        judged.source,
+        any(row.link is not None and row.link.explicit for row in rows),
+        judged.success,
+        judged.finished,
+        first.started_at,
+        last.started_at,
         # Attempts of one action are one call.
-        "calls": sum(row.retry_of is None for row in rows),
-        "success": judged.success,
-        "success_source": judged.source,
-        "finished": judged.finished,
-    }
+        sum(row.retry_of is None for row in rows),
+    )
 
 
 def _turn(parsed: Parsed) -> Turn:

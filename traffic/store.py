@@ -94,26 +94,25 @@ class Store:
     def execute(self, sql: str, params: Params = ()) -> int:
         """Run one changing statement, in its own transaction unless one is open; returns the number of rows changed."""
         with self._lock:
-            found = self._connection.execute(sql, params or None).fetchone()
-        return found[0] if found and isinstance(found[0], int) else 0
+            return _changed(self._connection.execute(sql, params or None))
 
     def bulk(self, sql: str, batch: pa.Table) -> int:
         """Run one changing statement that reads the Arrow table under the name `batch`; returns rows changed."""
         with self._lock:
-            self._connection.register("batch", batch)
-            try:
-                return self.execute(sql)
-            finally:
-                self._connection.unregister("batch")
+            return _changed(_over(self._connection, sql, batch))
+
+    def pour(self, sql: str, batch: pa.Table) -> int:
+        """`bulk` for a statement that names `batch` once: about a millisecond less for each statement.
+
+        Raises duckdb.InvalidInputException when it names it twice.
+        """
+        with self._lock:
+            return _changed(_over(self._connection, sql, batch.__arrow_c_stream__()))
 
     def join(self, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
         """Rows of a query that reads the Arrow table under the name `batch`."""
         with self._reading() as connection:
-            connection.register("batch", batch)
-            try:
-                return connection.execute(sql).fetchall()
-            finally:
-                connection.unregister("batch")
+            return _over(connection, sql, batch).fetchall()
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -179,6 +178,17 @@ class Store:
             return
         with self._gate.shared(), self._connection.cursor() as cursor:
             yield cursor
+
+
+def _over(connection: duckdb.DuckDBPyConnection, sql: str, batch: object) -> duckdb.DuckDBPyConnection:
+    """Run a statement that reads Arrow data under the name `batch`: DuckDB finds it in this function."""
+    return connection.execute(sql)
+
+
+def _changed(result: duckdb.DuckDBPyConnection) -> int:
+    """How many rows a statement has changed."""
+    found = result.fetchone()
+    return found[0] if found and isinstance(found[0], int) else 0
 
 
 def _take_place(draft: Path, path: Path) -> None:

@@ -14,10 +14,12 @@ run. A call whose predecessor is unknown opens a new run, named after the call.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+
+import msgspec
 
 from .cache import Generations
 from .conversations import ids_table
+from .messages import Named
 from .store import Store
 
 REPEAT_WINDOW_S = 120.0
@@ -30,24 +32,25 @@ KEPT_PER_NAME = 256
 """Equal runs that are remembered apart."""
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """What decides on a call's run."""
 
     call_id: str
     caller: str
     started_at: float
-    chain: Sequence[tuple[Any, ...]]
-    """(message id, role, digest of an assistant's content, …) of the request's messages."""
+    chain: list[Named]
+    """The request's messages."""
     session: str
     answer_id: str | None
-    answer_content: str
+    answer_content: int
+    """`Named.content_id` of the answer; 0 for none."""
     toolset_id: str | None
     retry: int
     failed: bool
     explicit: str
 
 
-class Link(NamedTuple):
+class Link(msgspec.Struct, frozen=True, gc=False):
     """Where a call belongs."""
 
     trajectory_id: str
@@ -56,10 +59,11 @@ class Link(NamedTuple):
     explicit: bool
     retry_of: str | None = None
     """The call that this one repeats: both are attempts of one action."""
+    known: bool = False
+    """The run has a call already."""
 
 
-@dataclass(slots=True, eq=False)
-class Node:
+class Node(msgspec.Struct, eq=False, gc=False):
     """A known call that others may continue or repeat."""
 
     call_id: str
@@ -72,7 +76,7 @@ class Node:
     repeated: bool = False
 
 
-Names = Generations[tuple[str, str], list[Node]]
+Names = Generations[tuple[str | int, ...], list[Node]]
 
 
 @dataclass
@@ -102,9 +106,9 @@ class Finder:
         wanted: set[tuple[str, str]] = set()
         for step in steps:
             for message in reversed(step.chain):
-                if message[1] != "assistant":
+                if message.role != "assistant":
                     continue
-                key = step.caller, message[0]
+                key = step.caller, message.message_id
                 if key in coming or key in self._answers:
                     if not step.explicit:
                         break  # The newest known answer decides; what lies before it is not asked for.
@@ -121,15 +125,15 @@ class Finder:
         retry_of = before.call_id if before and repeats else None
         turn = 0 if before is None else before.turn if repeats else before.turn + 1
         if step.explicit:
-            turn = turn or sum(message[1] == "assistant" for message in step.chain)
-            link = Link(f"x:{step.explicit}", turn, True, retry_of)
+            turn = turn or sum(message.role == "assistant" for message in step.chain)
+            link = Link(f"x:{step.explicit}", turn, True, retry_of, before is not None)
         else:
             name = before.trajectory_id if before else step.call_id
-            link = Link(name, turn, name.startswith("x:"), retry_of)
+            link = Link(name, turn, name.startswith("x:"), retry_of, before is not None)
         node = Node(step.call_id, link.trajectory_id, link.turn, step.started_at, step.toolset_id, step.failed)
-        self._remember(step.caller, step.answer_id, step.chain[-1][0], node)
+        self._remember(step.caller, step.answer_id, step.chain[-1].message_id, node)
         if step.session and step.answer_content:
-            _append(self._contents, (step.caller, step.session + step.answer_content), node)
+            _append(self._contents, (step.caller, step.session, step.answer_content), node)
         return link
 
     def _before(self, step: Step) -> tuple[Node | None, bool]:
@@ -146,7 +150,7 @@ class Finder:
     def _repeated(self, step: Step) -> Node | None:
         window = RETRY_WINDOW_S if step.retry else REPEAT_WINDOW_S
         waiting = None
-        for node in self._fitting(self._tails, step, step.chain[-1][0]):
+        for node in self._fitting(self._tails, step, (step.caller, step.chain[-1].message_id)):
             if node.repeated or node.toolset_id != step.toolset_id:
                 continue
             if 0 <= step.started_at - node.started_at <= window:
@@ -157,18 +161,19 @@ class Finder:
         return waiting if step.retry else None
 
     def _continued(self, step: Step) -> Node | None:
-        chain, last = step.chain, ""
+        chain, last = step.chain, 0
         for at in range(len(chain) - 1, -1, -1):
-            if chain[at][1] != "assistant":
+            message = chain[at]
+            if message.role != "assistant":
                 continue
-            if nodes := self._fitting(self._answers, step, chain[at][0]):
+            if nodes := self._fitting(self._answers, step, (step.caller, message.message_id)):
                 return _longest_waiting(nodes, step.started_at)
-            if at and (node := self._reworded(step, chain[at - 1][0])):
+            if at and (node := self._reworded(step, chain[at - 1].message_id)):
                 return node
-            last = last or chain[at][2]
+            last = last or message.content_id
         if not last or not step.session:
             return None
-        nodes = self._fitting(self._contents, step, step.session + last)
+        nodes = self._fitting(self._contents, step, (step.caller, step.session, last))
         return _longest_waiting(nodes, step.started_at) if nodes else None
 
     def _reworded(self, step: Step, tail: str) -> Node | None:
@@ -176,13 +181,13 @@ class Finder:
 
         Some agents trim or re-spell what they got. With several such runs there is no telling which; then none.
         """
-        nodes = [node for node in self._fitting(self._tails, step, tail) if not node.extended]
+        nodes = [node for node in self._fitting(self._tails, step, (step.caller, tail)) if not node.extended]
         return nodes[0] if len({node.trajectory_id for node in nodes}) == 1 else None
 
     @staticmethod
-    def _fitting(names: Names, step: Step, name: str) -> Sequence[Node]:
-        """The caller's calls of that name that may be of the step's run."""
-        nodes = names.get((step.caller, name)) or ()
+    def _fitting(names: Names, step: Step, key: tuple[str | int, ...]) -> Sequence[Node]:
+        """The calls of that name that may be of the step's run."""
+        nodes = names.get(key) or ()
         if not step.explicit:
             return nodes
         return [node for node in nodes if node.trajectory_id == f"x:{step.explicit}"]
@@ -208,7 +213,7 @@ class Finder:
             self._remember(caller, answer.hex if answer else None, tail.hex, node)
 
 
-def _append(names: Names, key: tuple[str, str], node: Node) -> None:
+def _append(names: Names, key: tuple[str | int, ...], node: Node) -> None:
     nodes = names.get(key)
     if nodes is None:
         names[key] = [node]
