@@ -16,9 +16,10 @@
     output = 10.0
 
 Environment variables are `TUTELAGE_` and the name, with `__` between section and name
-(`TUTELAGE_ROUTING__EPSILON_TOOLS=0.1`). The sections `[proxy]`, `[control]`, `[routing]`, `[store]`, `[outcomes]`,
-`[serving]` and `[distill]` take any field of the options class of that part; docs/configuration.md lists them all. Keys
-are named by their environment variable, never written down. A relative `data` in the file is relative to the file.
+(`TUTELAGE_ROUTING__EPSILON_TOOLS=0.1`). The sections `[proxy]`, `[control]`, `[routing]`, `[judge]`, `[store]`,
+`[outcomes]`, `[serving]` and `[distill]` take any field of the options class of that part; docs/configuration.md lists
+them all. Keys are named by their environment variable, never written down. A relative `data` in the file is relative
+to the file.
 """
 
 import dataclasses
@@ -34,8 +35,17 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from .distill.options import DistillOptions
 from .plugins.litellm_options import BRIDGE_KEY_ENV, BridgeModel, BridgeOptions, is_litellm_name
-from .proxy.options import ControlOptions, DataPlaneOptions, Price, RoutingOptions, StoreOptions, TeacherOptions
+from .proxy.options import (
+    ControlOptions,
+    DataPlaneOptions,
+    JudgeOptions,
+    Price,
+    RoutingOptions,
+    StoreOptions,
+    TeacherOptions,
+)
 from .serving.options import ServingOptions
+from .settings_sources import listed
 from .traffic.errors import BadInput
 from .traffic.layout import DataDir
 from .traffic.outcome_rules import OutcomeRules
@@ -87,6 +97,7 @@ class Settings(BaseSettings):
     distill: Section = {}
     prices: dict[str, Section] = {}
     teachers: dict[str, Section] = {}
+    judge: Section = {}
     tools: dict[str, Section] = {}
 
     @classmethod
@@ -124,6 +135,10 @@ class Config:
     """The settings of one command, and each process's options made from them."""
 
     settings: Settings
+    file: Path | None = None
+    """The file that was read; None without one."""
+    chosen: frozenset[str] = frozenset()
+    """Names of settings that were given on the command line."""
 
     @property
     def data(self) -> DataDir:
@@ -233,9 +248,11 @@ class Config:
             "outcomes": _options(OutcomeRules, "outcomes", {}, settings.outcomes),
             "verifiers": settings.verifiers,
             "prices": {name: _options(Price, f"prices.{name}", {}, price) for name, price in settings.prices.items()},
+            "judge": _options(JudgeOptions, "judge", {}, settings.judge),
             "tools": {name: _options(ToolRule, f"tools.{name}", {}, rule) for name, rule in settings.tools.items()},
         }
-        return _options(ControlOptions, "control", base, settings.control)
+        options = _options(ControlOptions, "control", base, settings.control)
+        return dataclasses.replace(options, settings=listed(self, options))
 
     def serving(self) -> ServingOptions:
         """Options of the student server."""
@@ -287,4 +304,5 @@ def load(file: Path | None = None, **chosen: Any) -> Config:
         and not settings.data.is_absolute()
     ):
         settings = settings.model_copy(update={"data": path.parent / settings.data})
-    return Config(settings)
+    given = frozenset(name for name, value in chosen.items() if value is not None)
+    return Config(settings, path if path.is_file() else None, given)
