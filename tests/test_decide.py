@@ -114,3 +114,15 @@ def test_the_share_is_that_of_the_buckets() -> None:
     routes = [decide(Call(PLAIN.body, session=s), Match(), table("canary", 0.2), lambda: True).route for s in sessions]
     assert routes.count("student") == sum(bucket("x", s) < 2_000 for s in sessions)
     assert 340 <= routes.count("student") <= 460
+
+
+def test_what_a_canary_leaves_goes_to_the_live_version_before_it() -> None:
+    behind = Route(state="live", student="lamp@1", share=1.0, salt="y", threshold=-0.5)
+    ahead = Route(state="canary", student="lamp@2", share=0.2, salt="x", behind=behind)
+    routes = RouteTable(routes={Match().pattern_id: ahead})
+    found = [decide(Call(PLAIN.body, session=f"s{i}"), Match(), routes, lambda: True) for i in range(500)]
+    assert {(one.student, one.reason, one.threshold) for one in found} == {
+        ("lamp@2", "state:canary", None),
+        ("lamp@1", "state:live", -0.5),
+    }
+    assert 50 < sum(one.student == "lamp@2" for one in found) < 150

@@ -171,3 +171,55 @@ def test_switches_are_in_force_at_once_and_survive(control_world: Any) -> None:
     assert not table_of(world).off
     with pytest.raises(BadInput, match="can say"):
         keeper.operate(world.pattern, "explode", "tester", "")
+
+
+def test_clock_jumps_change_no_evidence(control_world: Any) -> None:
+    """A clock set ahead closes sessions early, one set back late; no session is lost or counted twice."""
+    world = control_world
+    world.play(40)
+    world.add_student()
+    world.play(20)
+    world.label()
+    world.now += 40 * 86_400.0
+    world.plane.catch_up()
+    assert world.plane.keeper.board.state(world.pattern).shadow.n == 20
+    world.now -= 40 * 86_400.0 - 600.0
+    world.play(10)
+    world.label(loss=0.5)
+    world.idle()
+    gate = world.plane.keeper.board.state(world.pattern).shadow
+    assert (gate.n, gate.total) == (30, 5.0)
+    assert world.plane.keeper.retell().equal
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_reviews(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.add_student()
+    world.plane.keeper.tick()
+    world.now -= 7 * 86_400.0
+    called: list[bool] = []
+    world.plane.keeper.housework = lambda: called.append(True)
+    world.plane.keeper.tick()
+    assert called
+
+
+def test_an_overloaded_student_is_not_demoted(control_world: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.add_student()
+    world.play(60)
+    world.label()
+    world.idle()
+    board = world.plane.keeper.board
+    for _ in range(5):
+        world.play(1, route="student", student=world.version)
+        for reason in ("student_queue_full", "student_queue_timeout", "student_breaker_open", "student_timeout_busy"):
+            world.play(4, route="teacher", student=world.version, fallback=reason)
+    world.idle()
+    assert board.state(world.pattern).state == "canary"
+    assert board.state(world.pattern).invalid.total == 0
+    world.play(50, route="teacher", student=world.version, fallback="student_queue_timeout")
+    world.idle()
+    assert board.state(world.pattern).state == "quarantined"
+    assert board.log.transitions(1, world.pattern)[0]["reason"] == "no_answer"

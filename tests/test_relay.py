@@ -5,6 +5,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
+import pytest
+
 from tutelage.proxy import openai_errors
 from tutelage.proxy.breaker import Breaker
 from tutelage.proxy.callers import AcceptedCallers
@@ -148,3 +150,61 @@ def test_an_upload_in_pieces_keeps_its_length() -> None:
     assert setting.bodies[0][0] == "http://t/v1/files?a=1"
     assert setting.sent_headers[0]["content-length"] == "5"
     assert setting.call.stream
+
+
+def scored(confidence: str | None) -> Answer:
+    told = [("x-tutelage-confidence", confidence)] if confidence is not None else []
+    return Answer([*JSON, *told], b'{"a": 1}')
+
+
+@pytest.mark.parametrize(
+    ("threshold", "confidence", "served", "kept"),
+    [
+        (None, None, True, None),
+        (None, "-0.9", True, -0.9),
+        (-0.5, "-0.5", True, -0.5),
+        (-0.5, "-0.51", False, -0.51),
+        (-0.5, None, False, None),
+        (-0.5, "nan", False, None),
+        (-0.5, "inf", False, None),
+        (-0.5, "sure", False, None),
+    ],
+)
+def test_answers_below_the_threshold_fall_open(
+    threshold: float | None, confidence: str | None, served: bool, kept: float | None
+) -> None:
+    answer = scored(confidence)
+    setting = Setting(answer, student="s@1", threshold=threshold)
+    assert asyncio.run(setting.relay.student(setting.call, {})) is served
+    assert (setting.call.route, setting.call.confidence) == ("student" if served else "teacher", kept)
+    assert setting.call.fallback == ("" if served else "low_confidence")
+    assert answer.closed
+    assert bool(setting.order) is served  # nothing had gone to the agent
+
+
+def test_the_students_server_is_told_how_long_it_may_take() -> None:
+    setting = Setting(scored(None), student="s@1")
+    asyncio.run(setting.relay.student(setting.call, {}))
+    assert setting.sent_headers[0]["x-tutelage-timeout-ms"] == "950"
+
+
+def test_a_silence_under_load_is_told_from_a_silence() -> None:
+    class Silent(Answer):
+        async def piece(self) -> bytes | None:
+            await asyncio.sleep(60)
+            return None
+
+    alone = Setting(Silent(JSON), student="s@1")
+    alone.relay.student_timeout_s = 0.02
+    assert asyncio.run(alone.relay.student(alone.call, {})) is False
+    assert alone.call.fallback == "student_timeout"
+
+    busy, other = (Setting(Silent(JSON), student="s@1") for _ in range(2))
+    busy.relay.student_timeout_s = 0.02
+    busy.answers.append(Silent(JSON))
+
+    async def both() -> None:
+        await asyncio.gather(busy.relay.student(busy.call, {}), busy.relay.student(other.call, {}))
+
+    asyncio.run(both())
+    assert {busy.call.fallback, other.call.fallback} == {"student_timeout_busy"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.proxy.routes import BUCKETS, Route, RouteReader, RouteTable, assigned, bucket, publish_table
+from tutelage.proxy.routes import BUCKETS, Route, RouteReader, RouteTable, assigned, bucket, publish_table, route_for
 
 
 @given(session=st.text(), salt=st.text(), shares=st.tuples(st.floats(0, 1), st.floats(0, 1)))
@@ -54,3 +54,11 @@ def test_a_broken_or_missing_table_leaves_the_last_one_in_use(tmp_path: Path, co
     publish_table(path, table(3))
     assert reader.current().serial == 3
     assert not reader.error
+
+
+def test_a_route_behind_survives_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "routes.json"
+    ahead = Route(state="canary", student="b@1", share=0.1, salt="x", threshold=-0.25, behind=table(1).routes["p_1"])
+    publish_table(path, RouteTable(routes={"p_1": ahead}))
+    assert RouteReader(path, every_s=0.0).current().routes["p_1"] == ahead
+    assert route_for(Route(state="canary", student="b@1", share=0.0, salt="x"), "s") is None

@@ -169,6 +169,26 @@ def test_the_deadline_stops_the_writing() -> None:
     response = ask(server(endless), headers={"x-tutelage-timeout-ms": "40"})
     assert response.status_code == 503
     assert "0.04 s" in response.json()["error"]["message"]
+    assert response.json()["error"]["code"] == "deadline_exceeded"
+
+
+def test_time_spent_in_the_queue_is_no_fault_of_the_student() -> None:
+    """One slot: the second call begins when its own time is nearly over."""
+
+    def endless(should_stop: Callable[[], bool]) -> Answer:
+        while not should_stop():
+            threading.Event().wait(0.005)
+        raise Cancelled
+
+    app = server(endless, slots=1, queue=4)
+
+    async def go() -> list[str]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app.app), base_url="http://s") as client:
+            limit = {"x-tutelage-timeout-ms": "300"}
+            asked = [client.post("/v1/chat/completions", json=BODY, headers=limit) for _ in range(2)]
+            return [answer.json()["error"]["code"] for answer in await asyncio.gather(*asked)]
+
+    assert "queue_timeout" in asyncio.run(go())
 
 
 def test_a_caller_that_hangs_up_stops_the_writing() -> None:

@@ -1,0 +1,78 @@
+"""Which of an operator's words are taken, and what is answered to the others."""
+
+import pytest
+
+from tutelage.proxy.machine import apply
+from tutelage.proxy.operators import check, check_word, meant
+from tutelage.proxy.states import Operator, PatternState, Session, StudentRegistered
+from tutelage.traffic.errors import BadInput, UnknownName
+
+SHADOW = apply(PatternState(), StudentRegistered(version="a@1", epsilon=0.1, single_turn=True)).state
+
+
+def after(state: PatternState, action: str) -> PatternState:
+    return apply(state, Operator(action=action, actor="ada")).state
+
+
+CANARY = after(SHADOW, "promote")
+LIVE = after(CANARY, "promote")
+OFF = after(LIVE, "off")
+FALLEN = after(LIVE, "demote")
+
+
+def test_unknown_words_name_the_known_ones() -> None:
+    with pytest.raises(BadInput, match="promote, hold, demote, off, resume, on, pin, unpin, not 'explode'"):
+        check_word("explode", False)
+    with pytest.raises(BadInput, match="off, on, resume to everything, not 'demote'"):
+        check_word("demote", True)
+    check_word("off", True)
+
+
+def test_beyond_the_evidence_needs_force_and_says_what_is_missing() -> None:
+    for state in (SHADOW, CANARY):
+        with pytest.raises(BadInput, match=r"more .*sessions.*--force"):
+            check(state, "promote", False)
+        check(state, "promote", True)
+
+
+def test_within_the_evidence_it_does_not() -> None:
+    proven = PatternState()
+    for event in [
+        StudentRegistered(version="a@1", epsilon=0.1, wait=500),
+        *[Session(kind="shadow", session=str(i), loss=0.0) for i in range(80)],
+    ]:
+        proven = apply(proven, event).state
+    check(proven, "promote", False)
+
+
+@pytest.mark.parametrize(
+    ("state", "action", "message"),
+    [
+        (LIVE, "promote", "serves everything already"),
+        (OFF, "promote", "use `resume` first"),
+        (FALLEN, "promote", "begins a new trial"),
+        (FALLEN, "demote", "nothing to demote"),
+        (OFF, "demote", "nothing to demote"),
+        (FALLEN, "hold", "not promoted anyway"),
+    ],
+)
+def test_words_that_make_no_sense_say_why(state: PatternState, action: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        check(state, action, True)
+
+
+def test_whom_a_word_is_for() -> None:
+    second = apply(PatternState(), StudentRegistered(version="a@2", k=2)).state
+    both = [LIVE, second]
+    assert meant(both, "p", "demote", "") == [LIVE]
+    assert meant(both, "p", "promote", "a@2") == [second]
+    assert meant([OFF, second], "p", "resume", "") == [OFF]
+    assert meant(both, "p", "unpin", "") == []
+    assert meant([after(LIVE, "pin"), second], "p", "unpin", "")[0].student == "a@1"
+    with pytest.raises(UnknownName, match=r"It has: a@1, a@2"):
+        meant(both, "p", "pin", "a@9")
+    with pytest.raises(BadInput, match="which version"):
+        meant(both, "p", "pin", "")
+    with pytest.raises(UnknownName, match="no student version that could be told to hold"):
+        meant([], "p", "hold", "")
+    assert meant([], "p", "off", "") == [PatternState()]
