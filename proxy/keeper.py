@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 
 import msgspec
@@ -24,7 +25,7 @@ from ..traffic.journal_reader import Batch, JournalReader
 from ..traffic.layout import DataDir
 from ..traffic.outcome_rules import OutcomeRules
 from ..traffic.pattern_edits import Event
-from ..traffic.pattern_log import write_patterns
+from ..traffic.pattern_log import by_use, recalled, write_patterns
 from ..traffic.patterns import PatternEntry, Registry
 from ..traffic.store import Store
 from ..traffic.students import StudentRegister
@@ -86,7 +87,9 @@ class Keeper:
         self._rules = outcomes.rules_in_force(store, rules)
         self.registry = _registry(data, store)
         self.editor = PatternEditor(store, self.registry, self.board, clock)
-        self._ingest = Ingest(store, Discovery(self.registry))
+        recall = partial(recalled, store)
+        discovery = Discovery(self.registry, recall=recall, needed=self.board.patterns, used=by_use(store))
+        self._ingest = Ingest(store, discovery)
         self._ingest.resume()
         self._journal = JournalReader(data.journal)
         self._students = StudentRegister(data)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tutelage.traffic.discovery import Discovery
 from tutelage.traffic.facts import Facts, facts_of
+from tutelage.traffic.pattern_edits import Event, Merge
 from tutelage.traffic.patterns import Registry
 from tutelage.traffic.skeleton import GAP, WILD
 
@@ -246,3 +247,60 @@ def test_what_is_recognised_is_what_the_registry_identifies(calls: list[tuple[li
         place = feed(one)
         match = feed.discovery.registry.identify(one)
         assert (match.pattern_id if match else None) == place
+
+
+def named(number: int) -> Facts:
+    return facts(f"You are agent {number}.", f"hello {number}")
+
+
+def test_of_too_many_patterns_those_that_were_used_least_recently_are_retired() -> None:
+    feed = Feed(max_patterns=40)
+    registry = feed.discovery.registry
+    ids = [feed(named(number), f"agent-{number}") for number in range(40)]
+    assert feed(named(0), "agent-0") == ids[0], "used again"
+    newest = feed(named(99), "agent-99")
+    known = {entry.pattern_id for entry in registry.entries()}
+    assert known == {ids[0], *ids[4:], newest}, "the oldest three, so that it is not done for each new one"
+    assert registry.identify(named(1), "agent-1") is None
+    assert feed(named(1), "agent-1") == ids[1], "it has the same id when its calls come back"
+    assert len(registry) <= 40
+
+
+def test_what_somebody_depends_on_is_never_retired() -> None:
+    needed: list[str] = []
+    feed = Feed(max_patterns=20, needed=lambda: needed)
+    registry = feed.discovery.registry
+    ids = [feed(named(number), f"agent-{number}") for number in range(20)]
+    needed.append(str(ids[0]))
+    agents = [entry.agent_id for entry in registry.found()]
+    merge = Merge((agents[1], agents[2]), "a_merged", "agent-1", 2)
+    registry.edit([Event(seq=1, at=0.0, actor="t", change=merge)])
+    for number in range(100, 160):
+        feed(named(number), f"agent-{number}")
+    assert len(registry) <= 20
+    found = {entry.pattern_id for entry in registry.found()}
+    assert {ids[0], ids[1], ids[2]} <= found
+    match = registry.identify(named(2), "agent-2")
+    assert match
+    assert match.agent_id == "a_merged"
+
+
+def test_found_patterns_are_retired_and_recalled_as_they_were(tmp_path: Path) -> None:
+    feed = Feed()
+    registry = feed.discovery.registry
+    for number in range(3):
+        for call in range(8):
+            feed(facts(f"You are agent {number}.", f"question {call}"))
+            feed(facts(f"You are agent {number}.", f"question {call}", "tool"))
+    shelf = {entry.pattern_id: entry for entry in registry.found()}
+    assert len(shelf) == 6
+    used = [*list(shelf)[4:], *list(shelf)[:4]]
+    again = Feed(registry, max_patterns=4, recall=shelf.get, used=used)
+    assert [entry.pattern_id for entry in registry.found()] == used[2:], "the least recently used have gone"
+    registry.publish(tmp_path / "patterns.json")
+    assert Registry.load(tmp_path / "patterns.json").entries() == registry.entries()
+    for call in range(8):
+        again(facts("You are agent 2.", f"later {call}"))
+    entry = registry.get(used[0])
+    assert entry == shelf[used[0]]
+    registry.retire(["p_unknown"])

@@ -1,12 +1,14 @@
 """The history in the store."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tutelage.traffic.pattern_edits import Merge, Rename, Undo, made_pattern
-from tutelage.traffic.pattern_log import PatternLog, write_patterns
+from tutelage.traffic.pattern_log import PatternLog, by_use, recalled, write_patterns
 from tutelage.traffic.patterns import PatternEntry, Registry
+from tutelage.traffic.records import encode
 from tutelage.traffic.store import Store
 
 
@@ -64,3 +66,17 @@ def test_the_table_follows_the_edits(path: Path) -> None:
         assert rows() == {("p_a", "a", 1), ("p_b", "b", 1), (made_pattern("a_m", "user"), "a", 2)}
         write_patterns(store, Registry())
         assert len(rows()) == 3
+
+
+def test_patterns_are_recalled_and_ranked_by_their_last_call(control_world: Any, make_call: Any) -> None:
+    world = control_world
+    for name in ("first", "second", "first"):
+        world.now += 1.0
+        record = make_call([{"role": "user", "content": name}], started_at=world.now, hint=name)
+        assert world.writer.append(encode(record))
+        assert world.writer.flush()
+        world.plane.catch_up()
+    store, entries = world.plane.store, {entry.hint: entry for entry in world.plane.keeper.registry.found()}
+    assert by_use(store) == [entries["second"].pattern_id, entries["first"].pattern_id]
+    assert recalled(store, entries["first"].pattern_id) == entries["first"]
+    assert recalled(store, "p_none") is None

@@ -9,11 +9,15 @@ Calls of unknown agents wait, per agent key, until the constant lines of their s
 Then the pattern gets its id, and the waiting calls that match are settled. Waiting calls are bounded, oldest out
 first; a call that drops out stays without a pattern. Ids are hashes of what they stand for, so finding the same
 skeleton again, in another process or after a restart, gives the same id.
+
+Patterns are bounded too: of more than `max_patterns` those that were used least recently are retired, but for those
+that somebody depends on. The store has all of them; a retired one is found again when its calls come back.
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from .facts import Facts, digest
@@ -78,8 +82,14 @@ class Discovery:
         max_waiting: int = 200,
         max_keys: int = 2_000,
         max_characters: int = 64 << 20,
+        max_patterns: int = 5_000,
+        recall: Callable[[str], PatternEntry | None] = lambda pattern_id: None,
+        needed: Callable[[], Collection[str]] = tuple,
+        used: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`recall` gives back a pattern that was retired, as it was. Patterns that are `needed` (their ids) are never
+        retired. `used` are ids of known patterns, the least recently used first."""
         self.registry = registry
         self._min_calls = min_calls
         self._min_identical = min_identical
@@ -90,7 +100,12 @@ class Discovery:
         self._max_keys = max_keys
         self._max_characters = max_characters
         """Prompt text of all waiting calls together."""
-        self._clock = clock
+        self._max_patterns = max_patterns
+        self._recall, self._needed, self._clock = recall, needed, clock
+        self._used = dict.fromkeys(entry.pattern_id for entry in registry.found())
+        """Found patterns, the least recently used first."""
+        for pattern_id in used:
+            self._use(pattern_id)
         self._waiting: OrderedDict[tuple[str, bool], _Waiting] = OrderedDict()
         self._characters = 0
         self._places: dict[tuple[str, str, str], PatternEntry] = {}
@@ -98,6 +113,7 @@ class Discovery:
         self._places_of = 0
         self._settled: list[Assignment] = []
         self._new: list[PatternEntry] = []
+        self._retire()
 
     def observe(self, call_id: str, facts: Facts, hint: str = "") -> Recognised | None:
         """The place of a call, or None while it is unknown; `settled` tells later where it belongs."""
@@ -138,7 +154,15 @@ class Discovery:
             if len(self._places) >= self._max_keys:
                 self._places.clear()
             self._places[key] = entry
-        return self._placed(entry, facts) if entry else None
+        if entry is None:
+            return None
+        self._use(entry.pattern_id)
+        return self._placed(entry, facts)
+
+    def _use(self, pattern_id: str) -> None:
+        if pattern_id in self._used:
+            del self._used[pattern_id]
+            self._used[pattern_id] = None
 
     def _placed(self, entry: PatternEntry, facts: Facts) -> Recognised:
         """The place of a call of this found pattern, after what people have merged and split."""
@@ -157,12 +181,23 @@ class Discovery:
         self, facts: Facts, lines: tuple[str, ...], hint: str, sibling: PatternEntry | None = None
     ) -> PatternEntry:
         """Give a pattern its ids. A sibling is the same agent in another role."""
+        pattern_id = "p_" + digest("pattern", facts.key, hint, *lines, size=5)
+        entry = self._recall(pattern_id) or self._made(pattern_id, facts, lines, hint, sibling)
+        if self.registry.add(entry):
+            self._new.append(entry)
+            self._used[entry.pattern_id] = None
+            self._retire()
+        return entry
+
+    def _made(
+        self, pattern_id: str, facts: Facts, lines: tuple[str, ...], hint: str, sibling: PatternEntry | None
+    ) -> PatternEntry:
         if sibling:
             name, version = sibling.name, sibling.version
         else:
             name, version = self._name(facts, lines, hint)
-        entry = PatternEntry(
-            pattern_id="p_" + digest("pattern", facts.key, hint, *lines, size=5),
+        return PatternEntry(
+            pattern_id=pattern_id,
             agent_id="a_" + digest("agent", facts.agent_key, hint, *lines, size=5),
             name=name,
             version=version,
@@ -174,9 +209,19 @@ class Discovery:
             tool_names=facts.tool_names,
             created_at=self._clock(),
         )
-        if self.registry.add(entry):
-            self._new.append(entry)
-        return entry
+
+    def _retire(self) -> None:
+        """Retire what is too many, a few more than that: each time, those that stay may have to be read again."""
+        if len(self._used) <= self._max_patterns:
+            return
+        surplus = len(self._used) - self._max_patterns + self._max_patterns // 20
+        # What people have edited leads on to other patterns, and the newest one is in use this moment.
+        edited = {one.pattern_id for one in self.registry.found() if self.registry.edits.replaced_by(one.agent_id)}
+        kept = {*edited, *self._needed(), next(reversed(self._used))}
+        gone = list(islice((one for one in self._used if one not in kept), surplus))
+        for pattern_id in gone:
+            del self._used[pattern_id]
+        self.registry.retire(gone)
 
     def _name(self, facts: Facts, lines: tuple[str, ...], hint: str) -> tuple[str, int]:
         # By the names that were given, not by those that people gave later: undoing that must not part a family.

@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from .pattern_edits import Change, Event, in_force
-from .patterns import Registry
+from .patterns import PatternEntry, Registry
 from .rows import patterns_table
 from .store import Store
 
@@ -50,6 +50,22 @@ def _read(store: Store) -> tuple[Event, ...]:
         Event(seq=seq, at=at, actor=actor, change=msgspec.json.decode(detail, type=Change))
         for seq, at, detail, actor in rows
     )
+
+
+def recalled(store: Store, pattern_id: str) -> PatternEntry | None:
+    """A pattern that was found before, as it was then; None for one that the store does not know."""
+    body = store.value("SELECT body FROM patterns WHERE pattern_id = ?", [pattern_id])
+    return msgspec.json.decode(body, type=PatternEntry) if body else None
+
+
+def by_use(store: Store) -> list[str]:
+    """Ids of all patterns that were ever found or made, the least recently used first."""
+    sql = """
+        SELECT pattern_id FROM patterns LEFT JOIN (
+            SELECT pattern_id, max(started_at) AS used_at FROM calls GROUP BY pattern_id
+        ) USING (pattern_id) ORDER BY coalesce(used_at, created_at), created_at, pattern_id
+    """
+    return [pattern_id for (pattern_id,) in store.rows(sql)]
 
 
 _WRITE_MADE = "INSERT OR REPLACE INTO patterns BY NAME SELECT * FROM batch"

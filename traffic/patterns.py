@@ -14,7 +14,7 @@ order of tools and of JSON keys does not matter; anything else that a registered
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -77,7 +77,7 @@ class _Agent:
 
 
 class Registry:
-    """All known patterns. Grows, never changes. Threads may identify while one thread adds."""
+    """All known patterns. An entry never changes. Threads may identify while one thread adds or retires."""
 
     def __init__(self, entries: Iterable[PatternEntry] = (), edits: Sequence[Event] = ()) -> None:
         """`edits` are those in force, oldest first."""
@@ -101,6 +101,23 @@ class Registry:
         self._agent_of(entry).roles[entry.role] = entry
         self.revision += 1
         return True
+
+    def retire(self, pattern_ids: Collection[str]) -> None:
+        """Forget found patterns, until their calls come back: they get the same ids then. Unknown ids are ignored."""
+        gone = [self._entries.pop(one) for one in pattern_ids if one in self._entries]
+        for entry in gone:
+            agent = self._agent_of(entry)
+            agent.roles.pop(entry.role, None)
+            if not agent.roles and entry.hint:
+                del self._hinted[entry.agent_key, entry.hint]
+            elif not agent.roles:
+                left = [one for one in self._agents[entry.agent_key] if one is not agent]
+                self._agents[entry.agent_key] = left
+                if not left:
+                    del self._agents[entry.agent_key]
+        if gone:
+            self._view = _view(self.edits, self._entries.values())
+            self.revision += 1
 
     def edit(self, edits: Sequence[Event]) -> None:
         """Put these edits in force, oldest first, instead of the present ones."""
