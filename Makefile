@@ -28,6 +28,8 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(APART) .dev/openai-2 --no-deps openai==2.54.0
 	$(APART) .dev/langchain-tests --no-deps langchain-tests==1.1.9 pytest-asyncio==1.5.0 pytest-benchmark==5.3.1 \
 		pytest-codspeed==5.0.4 pytest-recording==0.14.1 pytest-socket==0.8.1 syrupy==7.0.2 vcrpy==9.4.2 py-cpuinfo==9.0.0
+	$(APART) .dev/langchain-1.0 langchain==1.0.0 langchain-core==1.0.0 langchain-openai==1.0.0 langgraph==1.0.0 \
+		langgraph-prebuilt==1.0.0
 	@touch $@
 
 demo: setup

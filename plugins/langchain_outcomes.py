@@ -101,7 +101,8 @@ class Tools:
         frame.tool_errors += 1
         frame.failed_since_answer = True
         frame.failed_tools.add(name)
-        call_id = self._asked.get(tool_id, "")
+        # Older versions do not say which tool call it is; it is one of the last answer's.
+        call_id = self._asked.get(tool_id, "") if tool_id else frame.last_call
         return Said("tool_error", True, f"{name}: {why}", call_id=call_id) if call_id else None
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -163,6 +164,10 @@ def test_sub_agents_are_trajectories_below_the_one_that_called_them(plane: Any) 
     }
 
 
+BREAKPOINTS_TOLD = not version("langgraph").startswith(("1.0.", "1.1."))
+"""Whether this LangGraph says when it stops at a breakpoint."""
+
+
 @tool
 def book(city: str) -> str:
     """Book a trip, after somebody has agreed."""
@@ -185,13 +190,15 @@ def test_an_interrupted_run_goes_on_as_the_same_trajectory(plane: Any, breakpoin
         agent.invoke(asked(), made.config("thread 1"))
         before = made.log()
         run = before.only()
-        assert before.outcomes(run) == {"outcome": "interrupted", "interrupts": 1}
+        told = breakpoint_before <= BREAKPOINTS_TOLD
+        expected = {"outcome": "interrupted", "interrupts": 1} if told else {"outcome": "tools_not_run"}
+        assert before.outcomes(run) == expected
         assert (before.runs[run]["success"], before.runs[run]["finished"]) == (None, False)
         agent.invoke(None if breakpoint_before else Command(resume="yes"), made.config("thread 1"))
         log = made.log()
     assert log.turns() == [(run, 0), (run, 1)]
     assert log.outcomes(run)["success"] is True
-    assert log.outcomes(run)["interrupts"] == 1
+    assert log.outcomes(run).get("interrupts") == (1 if told else None)
     assert log.runs[run]["success"] is True
 
 

@@ -18,6 +18,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langchain_desk import call, desk, opened, results, say
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from tutelage.plugins.langchain import TutelageCallbackHandler
 from tutelage.plugins.langchain_runs import Threads
@@ -49,7 +50,7 @@ def run(model: Any, config: Any) -> None:
 def test_calls_that_bypass_the_proxy_are_logged_as_if_they_had_not(plane: Any, streaming: bool) -> None:
     with desk(plane, weatherman, record=True) as made:
         direct: Any = ChatOpenAI(
-            model="gpt-5-mini", base_url=plane.teacher.url, api_key=lambda: made.key, streaming=streaming
+            model="gpt-5-mini", base_url=plane.teacher.url, api_key=SecretStr(made.key), streaming=streaming
         )
         run(direct, made.config("thread 1"))
         run(made.model(), made.config("thread 1"))
@@ -70,7 +71,7 @@ def test_calls_that_bypass_the_proxy_are_logged_as_if_they_had_not(plane: Any, s
 
 def test_calls_that_fail_are_logged_too(plane: Any) -> None:
     with desk(plane, weatherman, record=True) as made:
-        broken = ChatOpenAI(model="m", base_url=plane.teacher.url + "/nothing", api_key=lambda: "x", max_retries=0)
+        broken = ChatOpenAI(model="m", base_url=plane.teacher.url + "/nothing", api_key=SecretStr("x"), max_retries=0)
         with pytest.raises(Exception, match="404"):
             run(broken, made.config())
         log = made.log()

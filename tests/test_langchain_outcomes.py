@@ -71,6 +71,9 @@ def test_answers_move_the_run_on() -> None:
     assert error is not None
     assert (error.metric, error.value, error.call_id) == ("tool_error", True, "call 1")
     assert tools.failed(frame, "f", "unknown", "x") is None
+    unnamed = tools.failed(Frame("run", last_call="call 9"), "f", "", "x")
+    assert unnamed is not None
+    assert unnamed.call_id == "call 9"
     answered(frame, result("c", finish="tool_calls"), "call 2")
     assert frame.ended_on_failure
     tools.started(frame, "f")

@@ -7,6 +7,7 @@ from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, System
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from tutelage.plugins.langchain_records import Untranslatable, answer_id, finish_of, message_of, request_of, response_of
 
@@ -29,7 +30,7 @@ MESSAGES = [
 
 
 def test_a_request_is_what_chat_openai_sends() -> None:
-    model = ChatOpenAI(model="gpt-5-mini", api_key=lambda: "x", temperature=0.5, max_retries=0)
+    model = ChatOpenAI(model="gpt-5-mini", api_key=SecretStr("x"), temperature=0.5, max_retries=0)
     bound: Any = model.bind_tools([weather], tool_choice="weather", parallel_tool_calls=False)
     payload = model._get_request_payload(MESSAGES, **bound.kwargs)
     invocation = model._get_invocation_params(**bound.kwargs)

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutelage.plugins.langchain_runs import Frame, Run, Runs, Threads, hint_of, tag_of
@@ -172,7 +172,11 @@ def test_hints_are_the_names_that_somebody_gave(graph: str, node: str, hint: str
     assert hint_of(graph, {"langgraph_node": node, "tutelage_pattern": "mine"}) == "mine"
 
 
-@given(st.lists(st.tuples(st.sampled_from(["start", "node", "call", "end"]), st.integers(0, 20), st.integers(0, 20))))
+_event = st.tuples(st.sampled_from(["start", "node", "call", "end"]), st.integers(0, 20), st.integers(0, 20))
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_event, max_size=40))
 def test_any_order_of_events_leaves_a_tree(events: list[tuple[str, int, int]]) -> None:
     runs, ids = Runs(Threads(), most=8), [UUID(int=number) for number in range(21)]
     for kind, run, parent in events:
