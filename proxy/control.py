@@ -77,6 +77,7 @@ class ControlPlane:
         functions = Verifiers(options.verifiers, options.verifier_limit_s)
         verifying = Verifying(store, functions, options.routing.session_idle_s, clock)
         policies = PolicyBook(store, options.tools, clock)
+        keeper.board.policy_of = policies.policy
         return cls(options, data, lock, store, keeper, verifying, policies, clock=clock)
 
     @property

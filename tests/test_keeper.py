@@ -223,3 +223,28 @@ def test_an_overloaded_student_is_not_demoted(control_world: Any) -> None:
     world.idle()
     assert board.state(world.pattern).state == "quarantined"
     assert board.log.transitions(1, world.pattern)[0]["reason"] == "no_answer"
+
+
+def test_a_part_that_the_student_is_sure_of_reaches_the_route_table(control_world: Any) -> None:
+    """Wrong on a third of all answers, and never where it is sure: the route carries the score that is needed."""
+    world = control_world
+    world.play(40)
+    world.add_student()
+    for _ in range(12):
+        world.play(60)
+        for number, task in enumerate(world.plane.keeper.tasks("shadow", 1000)):
+            lost = number % 3 == 0
+            score = -2.0 if lost else -0.001 * (number % 50)
+            label = Label(task, float(lost), "tools" if lost else "same", 1, task.answer, world.now, 5.0, score=score)
+            world.plane.keeper.deliver(label)
+        world.idle()
+        if table_of(world).routes[world.pattern].share:
+            break
+    state, route = world.plane.keeper.board.state(world.pattern), table_of(world).routes[world.pattern]
+    assert (state.state, state.threshold) == ("canary", route.threshold)
+    assert route.threshold is not None
+    assert -2.0 < route.threshold < 0
+    assert world.plane.keeper.board.log.transitions(1, world.pattern)[0]["reason"] == "threshold_crossed"
+    world.play(1, route="student", student=world.version, confidence=-0.001)
+    world.play(1, route="teacher", student=world.version, fallback="low_confidence", confidence=-3.0)
+    assert [task.failure for task in world.plane.keeper.tasks("audit", 10)] == [""]
