@@ -10,7 +10,6 @@ pointing its own name here), and refuses whatever changes something when the req
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -18,25 +17,28 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
 
 from ..traffic import queries
 from ..traffic.errors import BadInput, TutelageError, UnknownName
 from ..traffic.export import export_agent
 from ..traffic.layout import DataDir
 from ..traffic.students import StudentRegister
-from . import comparisons, dashboard
-from .admin_http import BrowserGuard, answer, explain_error, html, read_body
+from . import comparisons
+from .access import TokenGuard
+from .admin_http import BrowserGuard, answer, explain_error, read_body
 from .admin_intents import add_intents
 from .admin_keys import add_keys
 from .admin_patterns import PatternAdmin, add_patterns
 from .admin_routes import RouteAdmin, add_routes
 from .admin_store import add_store
+from .admin_students import StudentAdmin, add_students
 from .admin_tools import add_tools
 from .admin_verdicts import add_verdicts
 from .key_store import KeyBook
 from .overview import Overview
+from .pages import Pages, add_pages
 from .tool_policies import PolicyBook
+from .views import Site
 
 LONGEST_LIST = 10_000
 
@@ -58,6 +60,8 @@ class Admin:
     clock: Callable[[], float] = time.time
     hosts: Collection[str] | None = ()
     """Names beside those of this machine under which the API may be asked; None: any."""
+    token: str = ""
+    """Asked of everybody; empty: nothing is asked (see `access`)."""
 
     def app(self) -> FastAPI:
         """The application."""
@@ -66,6 +70,7 @@ class Admin:
         app.add_exception_handler(HTTPException, explain_error)
         app.add_exception_handler(RequestValidationError, explain_error)
         app.add_middleware(BrowserGuard, hosts=self.hosts)
+        app.add_middleware(TokenGuard, token=self.token)
         self._add_reads(app)
         self._add_evidence(app)
         self._add_writes(app)
@@ -73,10 +78,13 @@ class Admin:
         add_intents(app, self.overview.store, self.data, self._one)
         add_routes(app, RouteAdmin(self.overview, self._all, self._one))
         add_store(app, self.overview, self.data, self.clock)
-        add_patterns(app, PatternAdmin(self.overview, self.clock, self._one))
+        add_students(app, StudentAdmin(self.overview, StudentRegister(self.data), self.clock))
+        patterns = PatternAdmin(self.overview, self.clock, self._one)
+        add_patterns(app, patterns)
         add_verdicts(app, self.overview.store, self.policies, self._one, self.clock)
         add_tools(app, self.policies, self._one)
-        self._add_pages(app)
+        site = Site(self.overview, self.data, patterns, self.policies, self.clock, started=self.clock())
+        add_pages(app, Pages(site, self.token))
         return app
 
     def _add_reads(self, app: FastAPI) -> None:
@@ -108,14 +116,6 @@ class Admin:
         @app.get("/api/trajectories/{trajectory_id:path}")
         def trajectory(trajectory_id: str) -> Response:
             return answer(queries.show_trajectory(store, trajectory_id))
-
-        @app.get("/api/students")
-        def students() -> Response:
-            return answer(StudentRegister(self.data).list())
-
-        @app.get("/api/students/{version}")
-        def student(version: str) -> Response:
-            return answer(StudentRegister(self.data).get(version))
 
     def _add_evidence(self, app: FastAPI) -> None:
         overview, store = self.overview, self.overview.store
@@ -153,18 +153,6 @@ class Admin:
         async def export(request: Request) -> Response:
             order = await read_body(request, ExportOrder)
             return await run_in_threadpool(self._export, order)
-
-    def _add_pages(self, app: FastAPI) -> None:
-        static = Path(__file__).parent / "static"
-        app.mount("/static", StaticFiles(directory=static), name="static")
-
-        @app.get("/")
-        def page() -> Response:
-            return html(dashboard.render("page.html", dashboard.build(self.overview, self.clock())))
-
-        @app.get("/fragment")
-        def fragment() -> Response:
-            return html(dashboard.render("fragment.html", dashboard.build(self.overview, self.clock())))
 
     def _export(self, order: ExportOrder) -> Response:
         now = self.clock()

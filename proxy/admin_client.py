@@ -14,6 +14,7 @@ import httpx
 from ..traffic import errors
 from ..traffic.errors import DataFolderLocked, TutelageError
 from ..traffic.layout import DataDir
+from .access import read_token
 from .control_lock import read_owner
 from .options import ControlOptions
 
@@ -34,9 +35,10 @@ class Sender(Protocol):
 class HttpSender:
     """Over HTTP, waiting a little for a control plane that is just starting."""
 
-    def __init__(self, url: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 60.0, token: str = "") -> None:
         # The address is always ours, so proxies named in the environment must not be asked.
-        self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False, headers=headers)
         self.url = url
 
     def request(self, method: str, path: str, params: dict[str, Any], body: Any) -> httpx.Response:
@@ -95,7 +97,7 @@ class AdminClient:
                 break
             except DataFolderLocked:
                 if url := read_owner(data).url:
-                    return cls(HttpSender(url))
+                    return cls(HttpSender(url, token=read_token(data)))
                 # Another command, done in a moment; or a control plane that has not written its address yet.
                 if time.monotonic() > until:
                     raise

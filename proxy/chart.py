@@ -1,14 +1,43 @@
-"""The traffic chart as geometry, and how numbers are written for people."""
+"""Charts as geometry: stacked bars of traffic, lines on a logarithmic scale, sparklines. The templates only draw."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 from ..traffic.queries import TrafficPoint
 
 WIDTH, HEIGHT = 720, 130
 ROUTES = ("student", "teacher", "none")
 """From the bottom of a bar to its top."""
+MOST_POINTS = 360
+"""Points drawn of one line; of what lies between, the highest is kept."""
+SPARK_WIDTH, SPARK_HEIGHT = 96, 22
+Height = Callable[[float], float]
+
+
+class Span(NamedTuple):
+    """A length of time and how it is cut into bars."""
+
+    label: str
+    step_s: float
+    steps: int
+    form: str
+    """Of the times below the chart."""
+
+    def start(self, now: float) -> float:
+        """Begin of the oldest bar (Unix seconds); the newest one holds `now`."""
+        return (now // self.step_s - self.steps + 1) * self.step_s
+
+
+SPANS = {
+    "1h": Span("hour", 60.0, 60, "%H:%M"),
+    "24h": Span("24 hours", 1_800.0, 48, "%H:%M"),
+    "7d": Span("7 days", 10_800.0, 56, "%b %d"),
+    "30d": Span("30 days", 43_200.0, 60, "%b %d"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +51,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Bar:
-    """One minute."""
+    """One step of time."""
 
     x: float
     width: float
@@ -42,21 +71,66 @@ class Chart:
     labels: tuple[str, ...]
 
 
-def chart_of(points: Sequence[TrafficPoint], start: float, minutes: int) -> Chart:
-    """Calls by minute from `start` (Unix seconds, a whole minute) on."""
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line that means something."""
+
+    y: float
+    label: str
+    tone: str
+    """`good`, `warn` or `bad`."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark of the vertical axis."""
+
+    y: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One line over the number of sessions or steps."""
+
+    width: int
+    height: int
+    points: str
+    """Of an SVG polyline."""
+    levels: tuple[Level, ...]
+    ticks: tuple[Tick, ...]
+    first: str
+    last: str
+    """What stands below the left and the right end."""
+    title: str
+    """The whole in words, for those who do not see it."""
+
+
+def chart_of(points: Sequence[TrafficPoint], span: Span, now: float, shares: bool = False) -> Chart:
+    """Calls by step of time and route; with `shares`, each bar is as high as the chart."""
+    start = span.start(now)
     calls: dict[int, dict[str, int]] = {}
     for point in points:
-        minute = int((point.at - start) // 60)
-        if 0 <= minute < minutes:
+        step = int((point.at - start) // span.step_s)
+        if 0 <= step < span.steps:
             route = point.route if point.route in ROUTES else "none"
-            calls.setdefault(minute, {}).setdefault(route, 0)
-            calls[minute][route] += point.calls
+            calls.setdefault(step, {}).setdefault(route, 0)
+            calls[step][route] += point.calls
     top = nice(max((sum(by_route.values()) for by_route in calls.values()), default=0))
-    step = WIDTH / minutes
-    bars = tuple(_bar(minute, by_route, top, step, start) for minute, by_route in sorted(calls.items()))
-    marks = [start + 60 * minutes * part / 4 for part in range(4)] + [start + 60 * minutes]
-    labels = tuple(time.strftime("%H:%M", time.gmtime(mark)) for mark in marks)
-    return Chart(WIDTH, HEIGHT, f"{top:,} a minute", bars, labels)
+    bars = tuple(
+        _bar(step, by_route, sum(by_route.values()) or 1 if shares else top, span, start)
+        for step, by_route in sorted(calls.items())
+    )
+    marks = [start + span.step_s * span.steps * part / 4 for part in range(5)]
+    labels = tuple(time.strftime(span.form, time.gmtime(mark)) for mark in marks)
+    return Chart(WIDTH, HEIGHT, "100 %" if shares else f"{top:,} a {_step_name(span.step_s)}", bars, labels)
+
+
+def _step_name(step_s: float) -> str:
+    if step_s < 3_600:
+        minutes = f"{step_s / 60:.0f}"
+        return "minute" if minutes == "1" else f"{minutes} minutes"
+    return f"{step_s / 3_600:.0f} hours"
 
 
 def nice(largest: int) -> int:
@@ -68,7 +142,7 @@ def nice(largest: int) -> int:
     return top
 
 
-def _bar(minute: int, calls: dict[str, int], top: int, step: float, start: float) -> Bar:
+def _bar(step: int, calls: Mapping[str, int], top: int, span: Span, start: float) -> Bar:
     parts: list[Part] = []
     base = float(HEIGHT)
     for route in ROUTES:
@@ -76,36 +150,75 @@ def _bar(minute: int, calls: dict[str, int], top: int, step: float, start: float
         if height:
             base -= height
             parts.append(Part(route, round(base, 2), round(height, 2)))
-    told = ", ".join(f"{calls[route]} {route}" for route in ROUTES if calls.get(route))
-    at = time.strftime("%H:%M", time.gmtime(start + 60 * minute))
-    return Bar(round(minute * step + step * 0.1, 2), round(step * 0.8, 2), tuple(parts), f"{at}: {told}")
+    told = ", ".join(f"{calls[route]:,} {route}" for route in ROUTES if calls.get(route))
+    at = time.strftime("%b %d %H:%M", time.gmtime(start + span.step_s * step))
+    width = WIDTH / span.steps
+    return Bar(round(step * width + width * 0.1, 2), round(width * 0.8, 2), tuple(parts), f"{at}: {told}")
 
 
-def count(value: float) -> str:
-    """1234 → `1,234`; from a hundred thousand on `123 k`, `1.2 M`."""
-    if abs(value) < 100_000:
-        return f"{value:,.0f}"
-    return f"{value / 1e3:,.0f} k" if abs(value) < 1e6 else f"{value / 1e6:,.1f} M"
+def log_plot(
+    values: Sequence[float], levels: Iterable[tuple[float, str, str]], unit: str, title: str, first: int = 0
+) -> Plot:
+    """A line of natural logarithms over `first`, … `unit`s; `levels` are (natural log, label, tone).
+
+    The axis is marked in powers of ten. What is below a ten-thousandth is drawn there: such wealth is lost anyway.
+    """
+    marks = list(levels)
+    floor = math.log(1e-4)
+    drawn = [max(value, floor) for value in values]
+    low = min([*drawn, 0.0, *(value for value, _, _ in marks)])
+    high = max([*drawn, 0.0, *(value for value, _, _ in marks)]) + 0.3
+    powers = range(math.ceil(low / math.log(10) - 1e-9), math.floor(high / math.log(10)) + 1)
+    step = max(1, math.ceil(len(powers) / 6))
+
+    def y(value: float) -> float:
+        return round(HEIGHT * (high - value) / (high - low or 1.0), 2)
+
+    return Plot(
+        WIDTH,
+        HEIGHT,
+        _polyline(drawn, WIDTH, y),
+        tuple(Level(y(value), label, tone) for value, label, tone in marks),
+        tuple(Tick(y(power * math.log(10)), _power(power)) for power in powers[::step]),
+        str(first),
+        f"{max(len(values) - 1 + first, 0):,} {unit}",
+        title,
+    )
 
 
-def money(dollars: float | None) -> str:
-    """`$0.0012`, `$12.34`; an unknown amount says so."""
-    if dollars is None:
-        return "unknown"
-    sign = "−" if dollars < 0 else ""
-    return f"{sign}${abs(dollars):,.{2 if abs(dollars) >= 1 or not dollars else 4}f}"
+def linear_plot(values: Sequence[float], unit: str, title: str) -> Plot:
+    """A line of values from 0 upwards over 1, 2, 3, … `unit`s."""
+    high = max([*values, 1e-9]) * 1.05
+
+    def y(value: float) -> float:
+        return round(HEIGHT * (1 - max(value, 0.0) / high), 2)
+
+    ticks = tuple(Tick(y(high * part / 4), f"{high * part / 4:.2g}") for part in range(4))
+    return Plot(WIDTH, HEIGHT, _polyline(values, WIDTH, y), (), ticks, "1", f"{len(values):,} {unit}", title)
 
 
-def size(number: float) -> str:
-    """Bytes with a unit."""
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"
+def sparkline(counts: Sequence[float]) -> str:
+    """The points of a small line without axes; empty when there is nothing to show."""
+    high = max(counts, default=0)
+    if high <= 0:
+        return ""
+    return _polyline(counts, SPARK_WIDTH, lambda value: round(1 + (SPARK_HEIGHT - 2) * (1 - value / high), 1))
 
 
-def clock(at: float, now: float) -> str:
-    """Time of day today, else the date."""
-    form = "%H:%M:%S" if int(at // 86_400) == int(now // 86_400) else "%b %d"
-    return time.strftime(form, time.gmtime(at))
+def _polyline(values: Sequence[float], width: float, y: Height) -> str:
+    places = _thinned(values)
+    last = max(len(values) - 1, 1)
+    return " ".join(f"{round(width * place / last, 1):g},{y(value):g}" for place, value in places)
+
+
+def _thinned(values: Sequence[float]) -> list[tuple[int, float]]:
+    """At most about MOST_POINTS (place, value): the highest of each stretch, the first and the last."""
+    if len(values) <= MOST_POINTS:
+        return list(enumerate(values))
+    edges = [round(len(values) * part / MOST_POINTS) for part in range(MOST_POINTS + 1)]
+    inner = [max(range(begin, end), key=values.__getitem__) for begin, end in pairwise(edges)]
+    return [(place, values[place]) for place in sorted({0, *inner, len(values) - 1})]
+
+
+def _power(power: int) -> str:
+    return f"{10**power:,}" if 0 <= power < 7 else f"10^{power}"

@@ -23,6 +23,7 @@ from ..traffic.layout import DataDir
 from ..traffic.store import Store
 from ..traffic.verifiers import Verifiers
 from ..traffic.verifying import Verifying
+from .access import token_for
 from .admin import Admin
 from .admin_feedback import add_feedback
 from .control_lock import ControlLock
@@ -86,7 +87,8 @@ class ControlPlane:
         problems = self.verifying.problems
         overview = Overview(self.store, self.keeper, self.options, self.data.runs, self.runners, problems)
         hosts = None if self.options.host in ANY_HOST else (self.options.host,)
-        app = Admin(overview, self.data, self.policies, self.clock, hosts).app()
+        token = token_for(self.options.host, self.data, self.options.token_env)
+        app = Admin(overview, self.data, self.policies, self.clock, hosts, token).app()
         add_feedback(app, self.store, self.verifying, self.clock)
         return app
 

@@ -6,6 +6,7 @@ DATA/
   store.duckdb        the store; only the control plane opens it for writing
   patterns.json       the pattern registry, published for the data plane
   routes.json         the route table, published for the data plane
+  admin.token         what the admin API asks for when it listens beyond this machine, mode 0600
   keys.json           the proxy's keys (hashes, rates, budgets), published for the data plane
   rates.bin           how full each key's rate is, shared by the data plane's workers
   callers.bin         which callers the teacher accepted of late, shared by the data plane's workers
@@ -54,6 +55,10 @@ class DataDir:
     @property
     def routes(self) -> Path:
         return self.root / "routes.json"
+
+    @property
+    def admin_token(self) -> Path:
+        return self.root / "admin.token"
 
     @property
     def keys(self) -> Path:

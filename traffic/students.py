@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .errors import UnknownName
-from .layout import DataDir, publish
+from .layout import DataDir, publish, publish_json
 
 
 class PromptSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`name@digest`, digest being the first 12 hex digits of the SHA-256 over the adapter's files."""
     name: str
     status: str
-    """`candidate`: may be shadowed; `rejected`: did not beat its floor, kept for the record."""
+    """`candidate`: may be shadowed; `rejected`: did not beat its floor, kept for the record; `retired`: a person has
+    taken it out of use, which is written beside the manifest, never into it."""
     created_at: float
     """Unix seconds."""
     agent_id: str
@@ -58,6 +59,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MANIFEST = "manifest.json"
+RETIRED = "retired.json"
+"""Who has retired a version, why and when."""
 LINEAGE = "lineage.jsonl"
 """One line per training row: {row, trajectory_id, call_ids}."""
 ADAPTER = "adapter"
@@ -114,6 +117,23 @@ class StudentRegister:
             shutil.rmtree(path)
         return [path.name for path in broken]
 
+    def retire(self, version: str, actor: str, reason: str, at: float) -> Manifest:
+        """Take a version out of use for good: it is neither shadowed nor loaded again. Raises UnknownName."""
+        if self.get(version).status != "retired":
+            publish_json(self.path(version) / RETIRED, {"at": at, "actor": actor, "reason": reason})
+        return self.get(version)
+
     @staticmethod
     def _read(path: Path) -> Manifest:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        try:
+            told = msgspec.json.decode((path.parent / RETIRED).read_bytes(), type=_Retired)
+        except FileNotFoundError:
+            return manifest
+        return msgspec.structs.replace(manifest, status="retired", reason=f"retired by {told.actor}: {told.reason}")
+
+
+class _Retired(msgspec.Struct):
+    at: float
+    actor: str
+    reason: str

@@ -1,0 +1,62 @@
+"""The admin API's part for student versions: what there is, and taking one out of use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from ..traffic.errors import BadInput
+from ..traffic.students import Manifest, StudentRegister
+from .admin_http import answer, read_body
+from .overview import Overview
+from .states import SERVING
+
+
+class RetireOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /api/students/VERSION/retire`."""
+
+    reason: str
+    actor: str = "api"
+
+
+@dataclass(frozen=True)
+class StudentAdmin:
+    """What these routes need."""
+
+    overview: Overview
+    register: StudentRegister
+    clock: Callable[[], float]
+
+    def retire(self, version: str, order: RetireOrder) -> Manifest:
+        """Take a version out of use: every pattern that it serves or is tried on goes back to the teacher first.
+
+        Raises UnknownName, and BadInput without a reason.
+        """
+        if not order.reason.strip():
+            raise BadInput("Say why: a reason is kept with the version.")
+        manifest, keeper = self.register.get(version), self.overview.keeper
+        for pattern in manifest.pattern_ids:
+            for state in keeper.board.states(pattern):
+                if state.student == version and state.state in ("shadow", *SERVING):
+                    keeper.operate(pattern, "demote", order.actor, f"retired: {order.reason}", student=version)
+        return self.register.retire(version, order.actor, order.reason, self.clock())
+
+
+def add_students(app: FastAPI, admin: StudentAdmin) -> None:
+    """Add the routes under `/api/students`."""
+
+    @app.get("/api/students")
+    def students() -> Response:
+        return answer(admin.register.list())
+
+    @app.get("/api/students/{version}")
+    def student(version: str) -> Response:
+        return answer(admin.register.get(version))
+
+    @app.post("/api/students/{version}/retire")
+    async def retire(version: str, request: Request) -> Response:
+        order = await read_body(request, RetireOrder)
+        return answer(await run_in_threadpool(admin.retire, version, order))

@@ -1,0 +1,45 @@
+"""Student versions over the admin API."""
+
+from typing import Any
+
+import pytest
+from dashboard_site import busy
+from starlette.testclient import TestClient
+
+from tutelage.traffic.students import RETIRED
+
+
+@pytest.fixture
+def api(control_world: Any) -> TestClient:
+    busy(control_world)
+    return TestClient(control_world.plane.app, base_url="http://127.0.0.1")
+
+
+def test_versions_are_listed_and_shown(control_world: Any, api: TestClient) -> None:
+    assert [one["version"] for one in api.get("/api/students").json()] == [control_world.version]
+    assert api.get(f"/api/students/{control_world.version}").json()["status"] == "candidate"
+    assert api.get("/api/students/none@0").status_code == 404
+
+
+def test_a_retired_version_loses_its_patterns_and_does_not_come_back(control_world: Any, api: TestClient) -> None:
+    path = f"/api/students/{control_world.version}"
+    told = api.post(f"{path}/retire", json={"reason": "a better one", "actor": "ada"}).json()
+    assert (told["status"], told["reason"]) == ("retired", "retired by ada: a better one")
+    state = control_world.plane.keeper.board.state(control_world.pattern)
+    assert state.state == "quarantined"
+    control_world.reopen()
+    control_world.play(5)
+    control_world.idle()
+    assert control_world.plane.keeper.board.state(control_world.pattern).state == "quarantined"
+    # The manifest is as it was: a version never changes.
+    folder = control_world.data.students / control_world.version
+    assert b'"candidate"' in (folder / "manifest.json").read_bytes()
+    assert (folder / RETIRED).is_file()
+
+
+def test_retiring_needs_a_reason_and_a_version(control_world: Any, api: TestClient) -> None:
+    path = f"/api/students/{control_world.version}/retire"
+    assert "Say why" in api.post(path, json={"reason": " "}).json()["error"]["message"]
+    assert api.post(path, json={}).status_code == 400
+    assert api.post("/api/students/none@0/retire", json={"reason": "x"}).status_code == 404
+    assert control_world.plane.keeper.board.state(control_world.pattern).state == "canary"
