@@ -22,6 +22,8 @@ from . import (
     route_commands,
     settings_commands,
     store_commands,
+    tool_commands,
+    verdict_commands,
 )
 from .listings import DataOption, JsonOption
 from .traffic.errors import TutelageError
@@ -39,6 +41,9 @@ intent_commands.add_intents(pattern_commands.patterns)
 app.add_typer(store_commands.store, name="store")
 app.add_typer(pattern_commands.patterns, name="patterns")
 app.add_typer(route_commands.routes, name="routes")
+app.add_typer(verdict_commands.pairs, name="pairs")
+app.add_typer(tool_commands.tools, name="tools")
+app.add_typer(verdict_commands.judge, name="judge")
 app.add_typer(key_commands.keys, name="keys")
 app.add_typer(feedback_commands.feedback, name="feedback")
 app.add_typer(settings_commands.settings, name="config")

@@ -28,13 +28,15 @@ students = typer.Typer(no_args_is_help=True, help="Student versions.")
 
 def ask(data: Path | None, path: str, **params: Any) -> Any:
     """GET from the admin API of the data folder."""
-    with AdminClient.open(config.load(data=data).data) as client:
+    chosen = config.load(data=data)
+    with AdminClient.open(chosen.data, chosen.control()) as client:
         return client.get(path, **params)
 
 
 def tell(data: Path | None, path: str, body: dict[str, Any]) -> Any:
     """POST to the admin API of the data folder."""
-    with AdminClient.open(config.load(data=data).data) as client:
+    chosen = config.load(data=data)
+    with AdminClient.open(chosen.data, chosen.control()) as client:
         return client.post(path, body)
 
 

@@ -27,6 +27,7 @@ from . import comparisons
 from .access import TokenGuard
 from .admin_http import BrowserGuard, answer, explain_error, read_body
 from .admin_intents import add_intents
+from .admin_judge import JudgeAdmin, add_judge
 from .admin_keys import add_keys
 from .admin_patterns import PatternAdmin, add_patterns
 from .admin_routes import RouteAdmin, add_routes
@@ -83,6 +84,7 @@ class Admin:
         add_patterns(app, patterns)
         add_verdicts(app, self.overview.store, self.policies, self._one, self.clock)
         add_tools(app, self.policies, self._one)
+        add_judge(app, JudgeAdmin(self.overview, self.data.read_secret(), self.clock, self._one))
         site = Site(self.overview, self.data, patterns, self.policies, self.clock, started=self.clock())
         add_pages(app, Pages(site, self.token))
         return app

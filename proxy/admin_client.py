@@ -113,6 +113,10 @@ class AdminClient:
         """Send `body` as JSON; returns the decoded answer."""
         return self._send("POST", path, {}, {} if body is None else body)
 
+    def put(self, path: str, body: Any) -> Any:
+        """Send `body` as JSON in the place of what is there; returns the decoded answer."""
+        return self._send("PUT", path, {}, body)
+
     def close(self) -> None:
         """Close the connection, or the store and the lock."""
         self._sender.close()

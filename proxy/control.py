@@ -28,15 +28,21 @@ from .admin import Admin
 from .admin_feedback import add_feedback
 from .control_lock import ControlLock
 from .housekeeping import Housekeeping
+from .judging import Judging
 from .keeper import Keeper
 from .key_store import KeyBook
+from .noise_labels import NOISE, NoiseSource
 from .options import ControlOptions, from_environment
 from .overview import Overview
+from .pace import Pace
+from .referee import PolicyReferee
 from .shadow import AUDIT, SHADOW, Asked, Endpoint, Runner
 from .teachers import Teacher, Teachers
 from .tool_policies import PolicyBook
 
 logger = logging.getLogger(__name__)
+NOISE_IDLE_S = 5.0
+"""Pause between two looks for calls to ask the teacher again."""
 ANY_HOST = ("0.0.0.0", "::", "")
 """Addresses under which the operator has opened the API to the network: any name may be meant."""
 
@@ -52,7 +58,7 @@ class ControlPlane:
     keeper: Keeper
     verifying: Verifying
     policies: PolicyBook
-    runners: list[Runner] = field(default_factory=list)
+    runners: list[Runner | Judging] = field(default_factory=list)
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -102,16 +108,37 @@ class ControlPlane:
         self.lock.release()
 
     def add_runners(self, client: httpx.AsyncClient) -> None:
-        """The shadow and the audit runner."""
+        """Whatever asks others from the log: shadow, audit, the teacher's second answers, the judge."""
         options = self.options
         student = Endpoint(options.student_url, timeout_s=options.shadow_timeout_s)
         ends: dict[str, Asked] = {SHADOW: lambda _model: student}
         if options.teacher_url:
             teachers = Teachers.build(options, os.environ, need_keys=False)
-            ends[AUDIT] = lambda model: _endpoint(teachers.of(model), options.shadow_timeout_s)
-        for kind, asked in ends.items():
-            runner = Runner(kind, self.keeper, asked, client, concurrency=options.shadow_concurrency, clock=self.clock)
-            self.runners.append(runner)
+
+            def teacher(model: str) -> Endpoint:
+                return _endpoint(teachers.of(model), options.shadow_timeout_s)
+
+            self.runners.append(self._runner(AUDIT, teacher, client))
+            self.runners.append(self._runner(NOISE, teacher, client))
+        self.runners.append(Judging(self.store, options.judge, options.prices, client, self.clock))
+
+    def _student(self) -> Endpoint:
+        return Endpoint(self.options.student_url, timeout_s=self.options.shadow_timeout_s)
+
+    def _runner(self, kind: str, asked: Asked, client: httpx.AsyncClient) -> Runner:
+        options, noise = self.options, kind == NOISE
+        draw = draw_for(self.data.read_secret(), NOISE, options.noise_share)
+        return Runner(
+            kind,
+            NoiseSource(self.store, draw, options.noise_per_day, self.clock) if noise else self.keeper,
+            asked,
+            client,
+            concurrency=1 if noise else options.shadow_concurrency,
+            idle_s=NOISE_IDLE_S if noise else 0.2,
+            clock=self.clock,
+            pace=Pace(options.shadow_per_second if kind == SHADOW else 0),
+            referee=PolicyReferee(self.policies.policy, bool(options.judge.url)),
+        )
 
 
 def _endpoint(teacher: Teacher, timeout_s: float) -> Endpoint:

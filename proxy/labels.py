@@ -65,6 +65,7 @@ def comparison_of(label: Label) -> Comparison:
         teacher_prompt_tokens=teacher[1][0],
         teacher_completion_tokens=teacher[1][1],
         policy=label.policy,
+        waits=label.waits,
         score=label.score,
     )
 

@@ -107,10 +107,14 @@ def list_pairs(
         last = _row(store, read_key(before))
         older = """(comparisons."at", call_id, kind, student) < ($at, CAST($call AS UUID), $kind, $of)"""
         values |= {"at": last["at"], "call": last["call_id"], "kind": last["kind"], "of": last["student"]}
+    where = "($pattern = '' OR pattern_id = $pattern) AND ($student = '' OR student = $student)"
+    return select(store, f"{where} AND {FILTERS[only]} AND {older}", values)
+
+
+def select(store: Store, where: str, values: dict[str, Any]) -> list[Pair]:
+    """Pairs under a condition in SQL, newest first; `values` has at least a `limit`."""
     sql = f"""
-        SELECT {_COLUMNS} FROM comparisons
-        WHERE ($pattern = '' OR pattern_id = $pattern) AND ($student = '' OR student = $student) AND {FILTERS[only]}
-            AND {older}
+        SELECT {_COLUMNS} FROM comparisons WHERE {where}
         ORDER BY comparisons."at" DESC, call_id DESC, kind DESC, student DESC LIMIT $limit
     """
     return [_pair(row) for row in store.query(sql, values)]

@@ -19,7 +19,9 @@ from typing import Any, Protocol
 
 import httpx
 
-from ..traffic.compare import COMPARATOR, compare
+from ..traffic.compare import COMPARATOR, DEFAULT_POLICY, Verdict, compare
+from ..traffic.tool_policy import ToolPolicy
+from .pace import Pace
 from .replies import Message, Reply, read_student, read_teacher
 
 SHADOW, AUDIT = "shadow", "audit"
@@ -70,6 +72,8 @@ class Label:
     usage: tuple[int | None, int | None] = (None, None)
     policy: str = ""
     """Digest of the tool policy it was made under."""
+    waits: bool = False
+    """A judge is to decide what the rules could not."""
     score: float | None = None
     """How sure the student said it was; None where its server does not say."""
 
@@ -110,6 +114,8 @@ class Endpoint:
 
 Asked = Callable[[str], Endpoint]
 """Who is asked about calls that name a model."""
+Referee = Callable[[Task, Reply, float], Label]
+"""Makes the label of a task from what the asked side said, at a time; see `judge`."""
 
 
 class Runner:
@@ -126,10 +132,13 @@ class Runner:
         idle_s: float = 0.2,
         backoff_s: float = 1.0,
         clock: Callable[[], float] = time.time,
+        pace: Pace | None = None,
+        referee: Referee | None = None,
     ) -> None:
         self.status = RunnerStatus(kind)
         self._kind, self._source, self._asked, self._client = kind, source, asked, client
         self._concurrency, self._idle_s, self._backoff_s, self._clock = concurrency, idle_s, backoff_s, clock
+        self._pace, self._referee = pace or Pace(0), referee or judge
         self._tries: dict[tuple[str, str, str], int] = {}
 
     async def run(self) -> None:
@@ -172,6 +181,8 @@ class Runner:
 
     async def _label(self, task: Task) -> bool:
         """Get one label; False when it has to wait."""
+        if not task.failure:
+            await self._pace.turn()
         self.status = replace(self.status, in_flight=self.status.in_flight + 1)
         try:
             reply = Reply(failure=task.failure) if task.failure else await self._ask(task)
@@ -180,7 +191,9 @@ class Runner:
         if reply.retry:
             self._note(reply.retry)
             return False
-        label = replace(judge(task, reply, self._clock()), score=reply.score)
+        # In a thread: a referee may have to look something up in the store.
+        label = await asyncio.to_thread(self._referee, task, reply, self._clock())
+        label = replace(label, score=reply.score)
         await asyncio.to_thread(self._source.deliver, label)
         self._tries.pop(task.key, None)
         self.status = replace(
@@ -248,14 +261,22 @@ def question(task: Task) -> dict[str, Any]:
     return {**body, "model": task.student} if task.kind == SHADOW else body
 
 
-def judge(task: Task, reply: Reply, at: float) -> Label:
-    """Compare the two answers of a task. The teacher's is the reference, whoever was asked."""
+def judge(task: Task, reply: Reply, at: float, policy: ToolPolicy = DEFAULT_POLICY) -> Label:
+    """Compare the two answers of a task. The logged one is the reference, but in audits, where the student gave it."""
     tools = task.request.get("tools") or []
-    theirs, ours = (task.answer, reply.message) if task.kind == SHADOW else (reply.message, task.answer)
-    failure = reply.failure
-    if failure or theirs is None or ours is None:
-        return Label(task, 1.0, failure or "missing", COMPARATOR, reply.message, at, reply.latency_ms, reply.usage)
-    verdict = compare(theirs, ours, tools)
+    theirs, ours = (reply.message, task.answer) if task.kind == AUDIT else (task.answer, reply.message)
+    if reply.failure or theirs is None or ours is None:
+        verdict = Verdict(1.0, reply.failure or "missing", COMPARATOR, policy.digest)
+    else:
+        verdict = compare(theirs, ours, tools, policy)
     return Label(
-        task, verdict.loss, verdict.reason, verdict.comparator, reply.message, at, reply.latency_ms, reply.usage
+        task,
+        verdict.loss,
+        verdict.reason,
+        verdict.comparator,
+        reply.message,
+        at,
+        reply.latency_ms,
+        reply.usage,
+        policy=verdict.policy,
     )
