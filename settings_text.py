@@ -15,6 +15,7 @@ SECTIONS = (
     ("routing", "proxy/options.py", "RoutingOptions", "Gate, ramp and guard"),
     ("store", "proxy/options.py", "StoreOptions", "What is kept"),
     ("store.per_pattern.NAME", "proxy/options.py", "PatternStoreOptions", "What is kept of a pattern"),
+    ("judge", "proxy/options.py", "JudgeOptions", "The judge"),
     ("tools.NAME", "traffic/tool_policy.py", "ToolRule", "How calls of a tool are compared"),
     ("outcomes", "traffic/outcome_rules.py", "OutcomeRules", "What a success is"),
     ("proxy", "proxy/options.py", "DataPlaneOptions", "The agents' port"),
@@ -27,11 +28,11 @@ SECTIONS = (
 _SET_ELSEWHERE = {
     "proxy": {"data", "teacher_url", "host", "port", "workers", "student_url", "teachers"},
     "control": {"data", "teacher_url", "port", "teacher_key_env", "teacher_model", "teachers", "student_url"}
-    | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers", "tools", "settings"},
+    | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers", "tools", "judge", "settings"},
     "serving": {"data", "port"},
     "distill": {"data"},
     "": {"proxy", "control", "routing", "store", "outcomes", "serving", "distill", "prices", "teachers", "tools"}
-    | {"model_config"},
+    | {"judge", "model_config"},
 }
 _FILE_HEAD = """\
 # Settings of Tutelage. Everything here is optional: what is commented out shows the default.

@@ -27,6 +27,7 @@ from .access import token_for
 from .admin import Admin
 from .admin_feedback import add_feedback
 from .control_lock import ControlLock
+from .draws import draw_for
 from .housekeeping import Housekeeping
 from .judging import Judging
 from .keeper import Keeper
@@ -110,8 +111,7 @@ class ControlPlane:
     def add_runners(self, client: httpx.AsyncClient) -> None:
         """Whatever asks others from the log: shadow, audit, the teacher's second answers, the judge."""
         options = self.options
-        student = Endpoint(options.student_url, timeout_s=options.shadow_timeout_s)
-        ends: dict[str, Asked] = {SHADOW: lambda _model: student}
+        self.runners.append(self._runner(SHADOW, lambda _model: self._student(), client))
         if options.teacher_url:
             teachers = Teachers.build(options, os.environ, need_keys=False)
 
