@@ -1,6 +1,6 @@
 """The routing state machine of one student version on one pattern.
 
-    observe → shadow → canary (10, 20, 40, 80 %) → live
+    observe → shadow → canary (10 … 80 %) → live
                  └────────┴→ blocked     proven too risky
                           └────────┴→ quarantined     was good, is no longer
     any state ⇄ off                      a person's switch

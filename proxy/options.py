@@ -108,9 +108,9 @@ class RoutingOptions:
     """A session is over after this many seconds without a call."""
     session_loss: str = "mean"
     """Loss of a session: `mean` or `max` of its calls' losses."""
-    ramp: tuple[float, ...] = (0.10, 0.20, 0.40, 0.80)
-    """Canary shares."""
-    ramp_sessions: int = 10
+    ramp: tuple[float, ...] = (0.10, 0.13, 0.17, 0.22, 0.28, 0.36, 0.46, 0.60, 0.80)
+    """Canary shares. Several are skipped at once where the evidence allows it."""
+    ramp_sessions: int = 5
     """Fewest audited sessions on a canary share before it rises."""
     carry_over_sessions: int = 50
     """Clean audited canary sessions after which a single-turn pattern's shadow evidence counts for live."""
@@ -130,7 +130,7 @@ class RoutingOptions:
     """Sessions of a pattern that a demoted or blocked version waits in quarantine."""
     shadow_per_day: int = 20_000
     """Budget of shadowed calls a day."""
-    confidence_alpha: float = 0.2
+    confidence_alpha: float = 0.1
     """Share of the error budget for confidence thresholds: serving only what the student is sure of, where it cannot
     be promoted whole; in [0, 1), 0: none."""
     confidence_sessions: int = 2000
@@ -266,6 +266,9 @@ class ControlOptions:
     prices: dict[str, Price] = field(default_factory=dict)
     """Price by model name; beats the table that comes with the package. A model in neither has an unknown price, never
     zero."""
+    training_usd_hour: float | None = None
+    """Dollars for an hour of training: the machine's. Unknown unless given, and then so is what a student has
+    brought after its training; 0 is allowed."""
     judge: JudgeOptions = field(default_factory=JudgeOptions)
     """The judge."""
     tools: dict[str, ToolRule] = field(default_factory=dict)

@@ -31,24 +31,24 @@ OFF = after(Operator(action="off", actor="ada"), state=LIVE)
     ("state", "text"),
     [
         (PatternState(), "waiting for a student version"),
-        (SHADOW, "canary after 55 more sessions in shadow if all agree"),
-        (CANARY, "live after 50 more audited sessions if all agree; 20% after 10 more"),
+        (SHADOW, "canary after 52 more sessions in shadow if all agree"),
+        (CANARY, "live after 50 more audited sessions if all agree; 13% after 5 more"),
         (
             after(*sessions("canary", 15), state=CANARY),
-            "live after 35 more audited sessions if all agree; 80% after 5 more",
+            "live after 35 more audited sessions if all agree; 80% once its worst case",
         ),
         (LIVE, "demoted when M reaches 10,000 (now "),
         (after(*sessions("live", 3, 1.0), state=LIVE), "warning: audits are raised"),
         (BLOCKED, "a new student version after "),
         (OFF, "switched off; `routes resume` returns it to live"),
-        (after(Operator(action="hold", actor="ada"), state=SHADOW), "held by an operator; canary after 55"),
+        (after(Operator(action="hold", actor="ada"), state=SHADOW), "held by an operator; canary after 52"),
         (after(msgspec.structs.replace(NEW, wait=500), *sessions("shadow", 100)), "proven; 400 sessions of cooldown"),
         (
             after(
                 *sessions("canary", 75),
                 state=after(msgspec.structs.replace(NEW, single_turn=False), *sessions("shadow", 95)),
             ),
-            "live after 4 more audited sessions if all agree; 80% once its worst case",
+            "live after 4 more audited sessions if all agree; 60% after 2 more",
         ),
     ],
 )

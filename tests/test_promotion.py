@@ -247,7 +247,7 @@ def test_a_kill_in_the_middle_of_a_transition_leaves_a_consistent_state(control_
     assert state.state == ("canary" if when == "after" else "shadow")
     world.plane.catch_up()
     state = world.plane.keeper.board.state(world.pattern)
-    proof = Gate(epsilon=0.10, alpha=0.8 * alpha_for(1, 0.05)).clean_needed()
+    proof = Gate(epsilon=0.10, alpha=(1 - RoutingOptions().confidence_alpha) * alpha_for(1, 0.05)).clean_needed()
     assert (state.state, state.shadow.n, state.shadow.total) == ("canary", proof, 0.0)
     told = "SELECT count(*), count(DISTINCT detail->>'session') FROM route_events WHERE kind = 'session'"
     assert world.plane.store.rows(told) == [(proof, proof)]
