@@ -26,7 +26,7 @@ FORMS = {"langfuse": import_langfuse, "openai": import_openai, "litellm": import
 """In the order in which they are tried when nobody says which it is."""
 SHOWN = 20
 """Skipped rows that are named one by one."""
-_BATCH = 200
+_BATCH = 400
 _BATCH_BYTES = 8 << 20
 _PEEK = 20
 """Rows that are looked at to tell the form."""
