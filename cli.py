@@ -26,6 +26,7 @@ from . import (
     verdict_commands,
 )
 from .listings import DataOption, JsonOption
+from .savings_commands import savings
 from .traffic.errors import TutelageError
 
 app = typer.Typer(
@@ -47,6 +48,8 @@ app.add_typer(verdict_commands.judge, name="judge")
 app.add_typer(key_commands.keys, name="keys")
 app.add_typer(feedback_commands.feedback, name="feedback")
 app.add_typer(settings_commands.settings, name="config")
+
+app.command("savings")(savings)
 
 err = Console(stderr=True)
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Config file. Default: ./tutelage.toml if any.")]

@@ -31,6 +31,7 @@ from .admin_judge import JudgeAdmin, add_judge
 from .admin_keys import add_keys
 from .admin_patterns import PatternAdmin, add_patterns
 from .admin_routes import RouteAdmin, add_routes
+from .admin_savings import add_savings
 from .admin_store import add_store
 from .admin_students import StudentAdmin, add_students
 from .admin_tools import add_tools
@@ -79,6 +80,7 @@ class Admin:
         add_intents(app, self.overview.store, self.data, self._one)
         add_routes(app, RouteAdmin(self.overview, self._all, self._one))
         add_store(app, self.overview, self.data, self.clock)
+        add_savings(app, self.overview, self.data, self.clock, self._one)
         add_students(app, StudentAdmin(self.overview, StudentRegister(self.data), self.clock))
         patterns = PatternAdmin(self.overview, self.clock, self._one)
         add_patterns(app, patterns)

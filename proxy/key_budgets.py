@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from ..traffic.rollup import DAY_S
 from ..traffic.store import Store
 from .ledger import cost, price_of
 from .options import Price
@@ -49,23 +50,25 @@ def span_of(period: Period, now: float) -> Span:
     return Span(first.timestamp(), following.timestamp())
 
 
-# Without a model and elsewhere it was no answer of one, such as the list of models.
 _SPENT = """
-SELECT caller, coalesce(model, '') AS model, route, count(*) AS calls,
-       coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt, coalesce(sum(completion_tokens), 0)::BIGINT AS completion,
-       count(*) FILTER (prompt_tokens IS NOT NULL OR completion_tokens IS NOT NULL) AS metered,
-       count(*) FILTER (prompt_tokens IS NULL AND completion_tokens IS NULL AND status = 200 AND route <> 'none'
-                        AND (model <> '' OR endpoint LIKE '%/chat/completions')) AS unmetered
-FROM calls WHERE started_at >= ? AND started_at < ? AND caller IN (SELECT unnest(?::VARCHAR[])) GROUP BY ALL
+SELECT caller, model, route, sum(attempts)::BIGINT AS calls, sum(prompt_tokens)::BIGINT AS prompt,
+       sum(completion_tokens)::BIGINT AS completion, sum(metered)::BIGINT AS metered,
+       sum(unmetered)::BIGINT AS unmetered
+FROM caller_days WHERE day >= ? AND day < ? AND caller IN (SELECT unnest(?::VARCHAR[])) GROUP BY ALL
 """
 
 
 def spending(store: Store, callers: Iterable[str], span: Span, prices: Mapping[str, Price]) -> dict[str, Spending]:
     """What each of the callers used in the span; those without a call are left out."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in store.query(_SPENT, (span.begin, span.end, list(callers))):
+    for row in store.query(_SPENT, (*_days(span), list(callers))):
         rows.setdefault(row["caller"], []).append(row)
     return {caller: _sum(found, prices) for caller, found in rows.items()}
+
+
+def _days(span: Span) -> tuple[int, int]:
+    """Periods begin and end with a day (UTC), as the sums that ingest keeps do."""
+    return int(span.begin // DAY_S), int(span.end // DAY_S)
 
 
 def _sum(rows: list[dict[str, Any]], prices: Mapping[str, Price]) -> Spending:

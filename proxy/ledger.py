@@ -9,9 +9,11 @@ teacher never answered has only the student's own counts.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..traffic.prices import known_price, undated
+from ..traffic.rollup import hours_since
 from ..traffic.store import Store
 from .options import Price
 
@@ -70,9 +72,15 @@ class Ledger:
     unpriced: tuple[str, ...]
     """Models that were used and have no price."""
 
+    @cached_property
+    def by_pattern(self) -> dict[str, list[Line]]:
+        """The lines of each pattern."""
+        return by_pattern(self.lines)
+
     def spent(self, pattern_id: str | None = None) -> float | None:
         """Dollars paid for teacher-served calls, audits not included; None when a price is unknown."""
-        return total(line.dollars for line in self.lines if pattern_id in (None, line.pattern_id))
+        lines = self.lines if pattern_id is None else self.by_pattern.get(pattern_id, ())
+        return total(line.dollars for line in lines)
 
     def saved(self) -> float | None:
         """Dollars saved, net of audits; None when a price is unknown."""
@@ -80,18 +88,20 @@ class Ledger:
 
 
 _LINES = """
-SELECT strftime(make_timestamp((started_at * 1000000)::BIGINT), '%Y-%m-%d') AS day,
-       coalesce(pattern_id, '') AS pattern_id, route, coalesce(model, '') AS model,
-       count_if(retried IS NOT TRUE) AS calls,
-       coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
-       coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
-       count(*) FILTER (prompt_tokens IS NULL AND status = 200 AND route <> 'none') AS unmetered
-FROM calls WHERE started_at >= ? AND (model <> '' OR endpoint LIKE '%/chat/completions') GROUP BY ALL ORDER BY ALL
+SELECT strftime(make_timestamp(hour::BIGINT * 3600000000), '%Y-%m-%d') AS day, pattern_id, route, model,
+       sum(calls)::BIGINT AS calls, sum(prompt_tokens)::BIGINT AS prompt_tokens,
+       sum(completion_tokens)::BIGINT AS completion_tokens,
+       coalesce(sum(attempts - metered) FILTER (status = 200 AND route <> 'none'), 0)::BIGINT AS unmetered
+FROM {hours} WHERE meant GROUP BY ALL ORDER BY ALL
 """
 _MEANS = """
-SELECT pattern_id, avg(prompt_tokens) AS prompt, avg(completion_tokens) AS completion,
-       mode(model) AS model
-FROM calls WHERE route = 'teacher' AND prompt_tokens IS NOT NULL AND pattern_id IS NOT NULL GROUP BY pattern_id
+SELECT pattern_id, sum(prompt) / sum(metered) AS prompt, sum(completion) / sum(metered) AS completion,
+       arg_max(model, (metered, model)) AS model
+FROM (
+    SELECT pattern_id, model, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion,
+           sum(metered) AS metered
+    FROM traffic_hours WHERE route = 'teacher' AND metered > 0 AND pattern_id <> '' GROUP BY ALL
+) GROUP BY pattern_id
 """
 _AUDITS = """
 SELECT pattern_id, count(*) AS audits, coalesce(sum(teacher_prompt_tokens), 0)::BIGINT AS prompt,
@@ -102,13 +112,29 @@ FROM comparisons WHERE kind = 'audit' AND teacher_prompt_tokens IS NOT NULL AND 
 
 def ledger(store: Store, prices: Mapping[str, Price], since: float = 0.0) -> Ledger:
     """Everything since a moment (Unix seconds)."""
-    lines = tuple(_line(row, prices) for row in store.query(_LINES, (since,)))
-    means = {row["pattern_id"]: row for row in store.query(_MEANS)}
+    lines = tuple(_line(row, prices) for row in store.query(_LINES.format(hours=hours_since(since))))
+    means = teacher_means(store)
     audits = {row["pattern_id"]: row for row in store.query(_AUDITS, (since,))}
     served = sorted({line.pattern_id for line in lines if line.route == "student"} | set(audits))
-    savings = tuple(_saving(pattern, lines, means.get(pattern), audits.get(pattern), prices) for pattern in served)
+    own = by_pattern(line for line in lines if line.route == "student")
+    savings = tuple(
+        _saving(pattern, own.get(pattern, ()), means.get(pattern), audits.get(pattern), prices) for pattern in served
+    )
     unpriced = {line.model for line in lines if line.dollars is None and price_of(line.model, prices) is None}
     return Ledger(since, lines, savings, tuple(sorted(unpriced)))
+
+
+def by_pattern(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Lines by pattern, in their order."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        found.setdefault(line.pattern_id, []).append(line)
+    return found
+
+
+def teacher_means(store: Store) -> dict[str, dict[str, Any]]:
+    """Mean prompt and completion tokens of the calls that the teacher answered, and its usual model, by pattern."""
+    return {row["pattern_id"]: row for row in store.query(_MEANS)}
 
 
 def price_of(model: str, prices: Mapping[str, Price]) -> Price | None:
@@ -152,12 +178,11 @@ def _paid(row: Mapping[str, Any], prices: Mapping[str, Price]) -> float | None:
 
 def _saving(
     pattern: str,
-    lines: Sequence[Line],
+    own: Sequence[Line],
     mean: Mapping[str, Any] | None,
     audit: Mapping[str, Any] | None,
     prices: Mapping[str, Price],
 ) -> Savings:
-    own = [line for line in lines if line.pattern_id == pattern and line.route == "student"]
     calls = sum(line.calls for line in own)
     if mean:
         model, prompt, completion = mean["model"], calls * mean["prompt"], calls * mean["completion"]

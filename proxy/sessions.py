@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..traffic.conversations import answers_of, requests_of
+from ..traffic.newest import newest
 from ..traffic.store import Row, Store
 from .routes import BUCKETS, bucket
 from .session_rows import session_rows
@@ -171,9 +172,11 @@ def is_single_turn(store: Store, pattern_id: str, sample: int = 300) -> bool:
     False without calls: what is unknown is treated as the harder case.
     """
     sql = """
-        SELECT call_id FROM calls WHERE pattern_id = ? AND request_tail IS NOT NULL ORDER BY started_at DESC LIMIT ?
+        SELECT call_id FROM calls WHERE pattern_id = ? AND request_tail IS NOT NULL AND started_at >= ?
+        ORDER BY started_at DESC LIMIT ?
     """
-    requests = requests_of(store, [str(row[0]) for row in store.rows(sql, (pattern_id, sample))])
+    rows = newest(store, sample, lambda since: store.rows(sql, (pattern_id, since, sample)), [pattern_id])
+    requests = requests_of(store, [str(row[0]) for row in rows])
     messages = [message for request in requests.values() for message in request["messages"]]
     return bool(requests) and not any(message.get("role") == "assistant" for message in messages)
 

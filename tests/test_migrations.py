@@ -18,6 +18,11 @@ def oldest(path: Path) -> Path:
     connection = duckdb.connect(path)
     assert migrate(connection, MIGRATIONS[:1]) == ["create_the_first_tables"]
     connection.execute("INSERT INTO calls (call_id, started_at, route) VALUES (?, 12.5, 'teacher')", [CALL])
+    connection.execute(
+        'INSERT INTO comparisons (call_id, student, kind, pattern_id, trajectory_id, loss, reason, "at") '
+        "VALUES (?, 'tiny@1', 'shadow', 'p_1', 't_1', 0.5, 'other', 13.0)",
+        [CALL],
+    )
     connection.execute("INSERT INTO messages VALUES (uuid(), uuid(), 0, 'user', '{}')")
     run = "('x:old', TRUE, 'a_1', '', '', 1.0, 2.0, 3, NULL, 'open', FALSE)"
     connection.execute(f"INSERT INTO trajectories VALUES {run}")
@@ -37,6 +42,24 @@ def test_the_oldest_database_opens_with_all_its_rows(tmp_path: Path) -> None:
         assert names == [step.name for step in MIGRATIONS]
 
 
+def test_the_sums_of_an_old_database_are_counted_from_its_rows(tmp_path: Path) -> None:
+    path = oldest(tmp_path / "store.duckdb")
+    connection = duckdb.connect(path)
+    connection.execute("""
+        INSERT INTO calls (call_id, started_at, route, model, pattern_id, trajectory_id, caller, status, prompt_tokens,
+            completion_tokens, latency_ms)
+        SELECT uuid(), 7200.0 + n, 'teacher', 'm', 'p_1', 't' || n % 3, 'c', 200, 10, 2, 100.0 FROM range(9) r(n)
+    """)
+    connection.close()
+    with Store(path) as store:
+        sql = "SELECT hour, calls, prompt_tokens, first_at, last_at FROM traffic_hours WHERE pattern_id = 'p_1'"
+        assert store.rows(sql) == [(2, 9, 90, 7200.0, 7208.0)]
+        assert store.rows("SELECT attempts FROM latency_days WHERE pattern_id = 'p_1'") == [(9,)]
+        assert store.rows("SELECT attempts, completion_tokens FROM caller_days WHERE caller = 'c'") == [(9, 18)]
+        assert store.value("SELECT count(*) FROM pattern_runs") == 3
+        assert store.value("SELECT ruled_loss FROM comparisons") == 0.5
+
+
 def test_a_later_step_runs_once_on_the_oldest_database(tmp_path: Path) -> None:
     connection = duckdb.connect(oldest(tmp_path / "store.duckdb"))
     assert migrate(connection, [*MIGRATIONS, LATER])[-1:] == [LATER.name]
@@ -45,14 +68,15 @@ def test_a_later_step_runs_once_on_the_oldest_database(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+def test_a_step_that_fails_leaves_the_database_as_the_step_before_did(tmp_path: Path) -> None:
     connection = duckdb.connect(oldest(tmp_path / "store.duckdb"))
     broken = Migration("break_things", "ALTER TABLE calls ADD COLUMN note VARCHAR; SELECT nonsense;")
     with pytest.raises(duckdb.Error):
         migrate(connection, [*MIGRATIONS, broken])
     columns = [row[0] for row in connection.execute("DESCRIBE calls").fetchall()]
     assert "note" not in columns
-    assert migrate(connection) == [step.name for step in MIGRATIONS[1:]]
+    assert migrate(connection) == []
+    assert connection.execute("SELECT count(*) FROM calls").fetchone() == (1,)
     connection.close()
 
 

@@ -20,6 +20,8 @@ from .canonical import canonical_message, loads
 from .conversations import Message, answers_of, chains_of
 from .errors import UnknownName
 from .layout import publish_json
+from .lookup import by_ids
+from .newest import newest
 from .outcomes import settle_idle
 from .store import Row, Store
 
@@ -67,7 +69,7 @@ def export_agent(store: Store, agent_id: str, folder: Path, idle_s: float, now: 
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{TRAJECTORIES}.{os.getpid()}"
     with pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
-        for table in _tables(store, runs):
+        for table in tables_of(store, runs):
             writer.write_table(table)
     draft.replace(folder / TRAJECTORIES)
     snapshot_at = max((run["last_at"] for run in runs), default=0.0)
@@ -80,10 +82,13 @@ def _describe(store: Store, agent_id: str) -> dict[str, Any]:
     if not rows:
         raise UnknownName(f"There is no agent {agent_id!r}. See the column 'agent_id' of: tutelage patterns list")
     sql = """
-        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.agent_id = ?
+        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.agent_id = ? AND c.started_at >= ?
         ORDER BY c.started_at DESC LIMIT 1
     """
-    tools = store.value(sql, [agent_id])
+    patterns = [row["pattern_id"] for row in rows]
+    tools = next(
+        (body for (body,) in newest(store, 1, lambda since: store.rows(sql, [agent_id, since]), patterns)), None
+    )
     return {
         "agent_id": agent_id,
         "name": rows[-1]["name"],
@@ -93,7 +98,8 @@ def _describe(store: Store, agent_id: str) -> dict[str, Any]:
     }
 
 
-def _tables(store: Store, runs: Sequence[Row]) -> Iterator[pa.Table]:
+def tables_of(store: Store, runs: Sequence[Row]) -> Iterator[pa.Table]:
+    """Rows of the snapshot for these runs, `CHUNK` of them at a time."""
     for start in range(0, len(runs), CHUNK):
         chunk = runs[start : start + CHUNK]
         calls = _calls_of(store, [run["trajectory_id"] for run in chunk])
@@ -105,16 +111,24 @@ def _tables(store: Store, runs: Sequence[Row]) -> Iterator[pa.Table]:
 
 
 def _calls_of(store: Store, trajectory_ids: Sequence[str]) -> dict[str, list[Row]]:
+    span = by_ids(store, "SELECT first_at, last_at FROM trajectories WHERE trajectory_id IN ({ids})", trajectory_ids)
     sql = """
         SELECT c.trajectory_id, c.call_id, c.pattern_id, c.route, c.model, c.started_at, c.response_id, t.body AS tools,
-            coalesce(c.response_id, c.request_tail) AS tail, m.depth
-        FROM calls c JOIN messages m ON m.message_id = coalesce(c.response_id, c.request_tail)
-        LEFT JOIN toolsets t USING (toolset_id)
-        WHERE list_contains(?, c.trajectory_id) AND c.retried IS NOT TRUE ORDER BY c.started_at, c.call_id
+            coalesce(c.response_id, c.request_tail) AS tail
+        FROM calls c LEFT JOIN toolsets t USING (toolset_id)
+        WHERE list_contains(?, c.trajectory_id) AND c.retried IS NOT TRUE AND tail IS NOT NULL
+            AND c.started_at BETWEEN ? AND ? ORDER BY c.started_at, c.call_id
     """
+    first, last = min((at for at, _ in span), default=0.0), max((at for _, at in span), default=0.0)
+    rows = store.query(sql, [list(trajectory_ids), first, last])
+    depths = by_ids(
+        store, "SELECT message_id, depth FROM messages WHERE message_id IN ({ids})", {r["tail"] for r in rows}
+    )
+    depth_of = {str(name): depth for name, depth in depths}
     found: dict[str, list[Row]] = {}
-    for row in store.query(sql, [list(trajectory_ids)]):
-        found.setdefault(row["trajectory_id"], []).append(row)
+    for row in rows:
+        if row["tail"] in depth_of:
+            found.setdefault(row["trajectory_id"], []).append(row | {"depth": depth_of[row["tail"]]})
     return found
 
 

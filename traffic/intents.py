@@ -12,8 +12,9 @@ deleted from the store is not kept here.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -22,6 +23,8 @@ from .conversations import ids_table
 from .errors import BadInput
 from .facts import digest
 from .layout import DataDir, publish
+from .lookup import Link, bodies_of, by_ids, links_up
+from .newest import newest
 from .store import Store
 
 OTHER = "i_other"
@@ -74,23 +77,43 @@ class IntentBook(msgspec.Struct, frozen=True, kw_only=True):
 def openings_of(store: Store, pattern_id: str, limit: int = 5_000) -> list[Opening]:
     """For the newest sessions of a pattern the first user message of their conversation, the newest session first."""
     sql = """
-        WITH RECURSIVE firsts AS (
-            SELECT trajectory_id, arg_min(request_tail, started_at) AS tail, max(started_at) AS newest FROM calls
-            WHERE pattern_id = $pattern AND trajectory_id IS NOT NULL AND request_tail IS NOT NULL
-            GROUP BY trajectory_id ORDER BY newest DESC, trajectory_id LIMIT $most
-        ),
-        up AS (
-            SELECT DISTINCT m.message_id AS tail, m.parent_id, m.depth, m.role, m.body
-            FROM firsts f JOIN messages m ON m.message_id = f.tail
-            UNION ALL
-            SELECT u.tail, m.parent_id, m.depth, m.role, m.body
-            FROM up u JOIN messages m ON m.message_id = u.parent_id
-        ),
-        asked AS (SELECT tail, arg_min(body, depth) AS body FROM up WHERE role = 'user' GROUP BY tail)
-        SELECT trajectory_id, body FROM firsts JOIN asked USING (tail) ORDER BY newest DESC, trajectory_id
+        SELECT trajectory_id FROM calls
+        WHERE pattern_id = ? AND trajectory_id IS NOT NULL AND request_tail IS NOT NULL AND started_at >= ?
+        GROUP BY trajectory_id ORDER BY max(started_at) DESC, trajectory_id LIMIT ?
     """
-    rows = store.rows(sql, {"pattern": pattern_id, "most": limit})
-    return [Opening(name, _text(loads(body.encode()).get("content"))) for name, body in rows]
+    found = newest(store, limit, lambda since: store.rows(sql, [pattern_id, since, limit]), [pattern_id])
+    tails = _first_tails(store, pattern_id, [name for (name,) in found])
+    links = links_up(store, tails.values())
+    asked = _asked(store, links, set(tails.values()))
+    return [Opening(name, asked[tails[name]]) for (name,) in found if name in tails and tails[name] in asked]
+
+
+def _first_tails(store: Store, pattern_id: str, runs: Sequence[str]) -> dict[str, UUID]:
+    """The last message of each run's first request under the pattern."""
+    spans = by_ids(store, "SELECT first_at, last_at FROM trajectories WHERE trajectory_id IN ({ids})", runs)
+    sql = """
+        SELECT trajectory_id, arg_min(request_tail, started_at) FROM calls
+        WHERE pattern_id = ? AND list_contains(?, trajectory_id) AND request_tail IS NOT NULL
+            AND started_at BETWEEN ? AND ? GROUP BY trajectory_id
+    """
+    first, last = min((at for at, _ in spans), default=0.0), max((at for _, at in spans), default=0.0)
+    return dict(store.rows(sql, [pattern_id, list(runs), first, last]))
+
+
+def _asked(store: Store, links: Mapping[UUID, Link], tails: Collection[UUID]) -> dict[UUID, str]:
+    """The text of the first user message above each tail; tails without one are left out."""
+    roles = "SELECT message_id FROM messages WHERE role = 'user' AND message_id IN ({ids})"
+    users = {name for (name,) in by_ids(store, roles, links.keys())}
+    firsts: dict[UUID, UUID] = {}
+    for tail in tails:
+        at: UUID | None = tail
+        while at is not None and at in links:
+            if at in users:
+                firsts[tail] = at
+            at = links[at].parent_id
+    bodies = bodies_of(store, {name: links[name] for name in firsts.values()})
+    texts = {name: _text(loads(body.encode()).get("content")) for name, body in bodies.items()}
+    return {tail: texts[name] for tail, name in firsts.items() if name in texts}
 
 
 def _text(content: Any) -> str:

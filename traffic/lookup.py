@@ -10,7 +10,7 @@ A row's place in the table can change between two statements (others write, and 
 what is not found at its place is looked up by its id.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -31,7 +31,7 @@ class Link(NamedTuple):
     place: int
 
 
-def by_ids(store: Store, sql: str, ids: Collection[UUID]) -> list[tuple[Any, ...]]:
+def by_ids(store: Store, sql: str, ids: Collection[UUID] | Collection[str]) -> list[tuple[Any, ...]]:
     """Rows of a query that holds `{ids}` where a list of ids belongs: `… WHERE c.call_id IN ({ids})`."""
     return [row for part in _parts(sorted(ids)) for row in store.rows(sql.format(ids=_listed(part)))]
 
@@ -55,7 +55,7 @@ def links_up(store: Store, tails: Iterable[UUID]) -> dict[UUID, Link]:
     return found
 
 
-def bodies_of(store: Store, links: dict[UUID, Link]) -> dict[UUID, str]:
+def bodies_of(store: Store, links: Mapping[UUID, Link]) -> dict[UUID, str]:
     """The bodies of messages, by id."""
     bodies: dict[UUID, str] = {}
     places = {link.place: name for name, link in links.items()}
@@ -69,12 +69,12 @@ def bodies_of(store: Store, links: dict[UUID, Link]) -> dict[UUID, str]:
     return bodies
 
 
-def _parts(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+def _parts(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
 
 
-def _listed(ids: Iterable[UUID]) -> str:
-    return ", ".join(f"'{name}'::UUID" for name in ids)
+def _listed(ids: Iterable[Any]) -> str:
+    return ", ".join("'" + str(name).replace("'", "''") + "'" for name in ids)
 
 
 def _stretches(places: Sequence[int]) -> Iterator[list[int]]:

@@ -156,7 +156,10 @@ MIGRATIONS: tuple[Migration, ...] = (
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, steps: Sequence[Migration] = MIGRATIONS) -> list[str]:
-    """Bring a database up to date in one transaction; returns the names of the steps that ran.
+    """Bring a database up to date; returns the names of the steps that ran.
+
+    Each step is a transaction of its own: DuckDB cannot alter a table in the transaction that has updated its rows. A
+    step that fails leaves the database as the one before it did, and the next start goes on from there.
 
     Raises:
         StoreTooNew: the database has steps that this program does not know.
@@ -165,15 +168,15 @@ def migrate(connection: duckdb.DuckDBPyConnection, steps: Sequence[Migration] = 
     check_known(connection, steps)
     applied = _applied(connection)
     missing = [step for step in steps if step.name not in applied]
-    connection.begin()
-    try:
-        for step in missing:
+    for step in missing:
+        connection.begin()
+        try:
             connection.execute(step.sql)
             connection.execute("INSERT INTO migrations VALUES (?, ?)", [step.name, time.time()])
+        except BaseException:
+            connection.rollback()
+            raise
         connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
     return [step.name for step in missing]
 
 

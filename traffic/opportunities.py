@@ -23,6 +23,7 @@ from .actions import text_of
 from .answers import dump
 from .conversations import requests_of
 from .patterns import PatternEntry
+from .rollup import hours_since
 from .shares import Share, share_of
 from .step_graph import START, Cost
 from .steps import Run, Step, leaves_of, runs_of
@@ -107,17 +108,17 @@ class _Volume:
 
 
 _VOLUMES = """
-SELECT pattern_id, coalesce(model, '') AS model, count_if(retried IS NOT TRUE) AS calls,
-       coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt, coalesce(sum(completion_tokens), 0)::BIGINT AS completion,
-       count_if(prompt_tokens IS NULL AND status = 200) AS unmetered, min(started_at) AS first_at
-FROM calls WHERE route = 'teacher' AND pattern_id IS NOT NULL AND started_at >= ? GROUP BY ALL
+SELECT pattern_id, model, sum(calls)::BIGINT AS calls, sum(prompt_tokens)::BIGINT AS prompt,
+       sum(completion_tokens)::BIGINT AS completion,
+       coalesce(sum(attempts - metered) FILTER (status = 200), 0)::BIGINT AS unmetered, min(first_at) AS first_at
+FROM {hours} WHERE route = 'teacher' AND pattern_id <> '' GROUP BY ALL
 """
 
 
 def _volumes(store: Store, cost: Cost, since: float) -> dict[str, _Volume]:
     """What the teacher answered, by pattern."""
     volumes: dict[str, _Volume] = {}
-    for row in store.query(_VOLUMES, (since,)):
+    for row in store.query(_VOLUMES.format(hours=hours_since(since))):
         volume = volumes.setdefault(row["pattern_id"], _Volume())
         volume.calls += row["calls"]
         volume.prompt += row["prompt"]

@@ -8,6 +8,7 @@ from .actions import action_of, parameters, text_of
 from .answers import dump
 from .canonical import loads
 from .conversations import answers_of, requests_of
+from .newest import newest
 from .patterns import PatternEntry
 from .skeleton import GAP, RECORDS, WILD
 from .steps import label_of
@@ -70,11 +71,11 @@ def skeleton_lines(entry: PatternEntry) -> list[SkeletonLine]:
 def tools_of(store: Store, pattern_id: str) -> list[Tool]:
     """The tools as the pattern's newest call offered them."""
     sql = """
-        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.pattern_id = ?
+        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.pattern_id = ? AND c.started_at >= ?
         ORDER BY c.started_at DESC LIMIT 1
     """
-    body = store.value(sql, [pattern_id])
-    tools = loads(body) if body else []
+    found = newest(store, 1, lambda since: store.rows(sql, [pattern_id, since]), [pattern_id])
+    tools = loads(found[0][0]) if found else []
     schemas = parameters(tools)
     found = []
     for tool in tools:
@@ -92,9 +93,9 @@ def examples_of(store: Store, pattern_id: str, limit: int = EXAMPLES) -> list[Ex
     sql = """
         SELECT call_id, started_at, coalesce(model, '') AS model FROM calls
         WHERE pattern_id = ? AND request_tail IS NOT NULL AND response_id IS NOT NULL AND retried IS NOT TRUE
-        ORDER BY started_at DESC LIMIT ?
+            AND started_at >= ? ORDER BY started_at DESC LIMIT ?
     """
-    rows = store.query(sql, [pattern_id, limit])
+    rows = newest(store, limit, lambda since: store.query(sql, [pattern_id, since, limit]), [pattern_id])
     ids = [row["call_id"] for row in rows]
     requests, answers = requests_of(store, ids), answers_of(store, ids)
     return [_example(row, requests[row["call_id"]], answers.get(row["call_id"]) or {}) for row in rows]
@@ -103,12 +104,11 @@ def examples_of(store: Store, pattern_id: str, limit: int = EXAMPLES) -> list[Ex
 def volume_of(store: Store, pattern_ids: Collection[str], days: int = 30) -> list[Day]:
     """Calls and tokens of the newest days that had any, the newest first."""
     sql = """
-        SELECT strftime(make_timestamp((started_at * 1000000)::BIGINT), '%Y-%m-%d') AS day,
-               count_if(route = 'teacher' AND retried IS NOT TRUE) AS teacher_calls,
-               count_if(route = 'student' AND retried IS NOT TRUE) AS student_calls,
-               coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens,
-               coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens
-        FROM calls WHERE list_contains(?, pattern_id) GROUP BY day ORDER BY day DESC LIMIT ?
+        SELECT strftime(make_timestamp(hour::BIGINT * 3600000000), '%Y-%m-%d') AS day,
+               coalesce(sum(calls) FILTER (route = 'teacher'), 0)::BIGINT AS teacher_calls,
+               coalesce(sum(calls) FILTER (route = 'student'), 0)::BIGINT AS student_calls,
+               sum(prompt_tokens)::BIGINT AS prompt_tokens, sum(completion_tokens)::BIGINT AS completion_tokens
+        FROM traffic_hours WHERE list_contains(?, pattern_id) GROUP BY day ORDER BY day DESC LIMIT ?
     """
     return [Day(**row) for row in store.query(sql, [list(pattern_ids), days])]
 

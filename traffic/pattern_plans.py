@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .conversations import requests_of
 from .errors import BadInput, UnknownName
 from .facts import Facts, facts_of
+from .newest import newest
 from .pattern_edits import BY, Edit, Merge, Part, Rename, Split, Undo, merged_agent, split_agent
 from .patterns import PatternEntry, Registry
 from .skeleton import mask
@@ -131,9 +132,12 @@ def _sample(registry: Registry, store: Store, agent_id: str) -> list[Facts]:
     stored = {entry.agent_id for entry in _lineage(registry, agent_id)} | {agent_id}
     sql = """
         SELECT call_id, hint FROM calls WHERE list_contains(?, agent_id) AND request_tail IS NOT NULL
-        ORDER BY started_at DESC LIMIT ?
+            AND started_at >= ? ORDER BY started_at DESC LIMIT ?
     """
-    hints = {str(call_id): hint or "" for call_id, hint in store.rows(sql, [sorted(stored), SAMPLE])}
+    found_in = "SELECT pattern_id FROM patterns WHERE list_contains(?, agent_id)"
+    patterns = [name for (name,) in store.rows(found_in, [sorted(stored)])]
+    rows = newest(store, SAMPLE, lambda since: store.rows(sql, [sorted(stored), since, SAMPLE]), patterns)
+    hints = {str(call_id): hint or "" for call_id, hint in rows}
     requests = requests_of(store, list(hints))
     found = []
     for call_id, hint in hints.items():

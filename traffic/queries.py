@@ -6,12 +6,17 @@ the admin API and the pages of the dashboard. Lists come newest first. Times are
 Volumes count actions: of several attempts of one action only the last is counted, while the tokens of all are.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
+from uuid import UUID
 
 from .canonical import loads
 from .conversations import Message, answer_of, messages_of, request_of
 from .errors import BadInput, UnknownName
+from .lookup import by_ids
+from .newest import newest
 from .store import Params, Store
 from .totals import ModelUse as ModelUse
 from .totals import PatternSummary as PatternSummary
@@ -145,10 +150,26 @@ def list_calls(
     before: float | None = None,
 ) -> list[CallSummary]:
     """Calls, newest first; of one pattern or trajectory, or started before a time."""
-    where = _where({"pattern_id = ?": pattern, "trajectory_id = ?": trajectory, "started_at < ?": before})
-    return _select(
-        store, CallSummary, f"calls {where[0]} ORDER BY started_at DESC, call_id DESC LIMIT ?", [*where[1], limit]
+    run = _span_of(store, trajectory) if trajectory else None
+    if trajectory and run is None:
+        return []
+    where, values = _where({"pattern_id = ?": pattern, "trajectory_id = ?": trajectory, "started_at < ?": before})
+    narrowed = (
+        f"calls {where or 'WHERE TRUE'} AND started_at BETWEEN ? AND ? ORDER BY started_at DESC, call_id DESC LIMIT ?"
     )
+    if run is not None:
+        return _select(store, CallSummary, narrowed, [*values, *run, limit])
+
+    def ask(since: float) -> list[CallSummary]:
+        return _select(store, CallSummary, narrowed, [*values, since, math.inf, limit])
+
+    return list(newest(store, limit, ask, [pattern] if pattern else None, before))
+
+
+def _span_of(store: Store, trajectory_id: str) -> tuple[float, float] | None:
+    """From when to when a run's calls began; None for an unknown one."""
+    rows = store.rows("SELECT first_at, last_at FROM trajectories WHERE trajectory_id = ?", [trajectory_id])
+    return rows[0] if rows else None
 
 
 def show_call(store: Store, call_id: str) -> CallDetail:
@@ -178,16 +199,22 @@ def show_trajectory(store: Store, trajectory_id: str) -> TrajectoryDetail:
     found = _select(store, TrajectorySummary, "trajectories WHERE trajectory_id = ?", [trajectory_id])
     if not found:
         raise UnknownName(f"There is no trajectory {trajectory_id!r}. List them with: tutelage trajectories list")
-    calls = _select(store, CallSummary, "calls WHERE trajectory_id = ? ORDER BY started_at, call_id", [trajectory_id])
-    sql = """
-        SELECT m.message_id FROM calls c JOIN messages m ON m.message_id = coalesce(c.response_id, c.request_tail)
-        WHERE c.trajectory_id = ? ORDER BY m.depth DESC, c.started_at LIMIT 1
-    """
-    tail = store.value(sql, [trajectory_id])
+    sql = "calls WHERE trajectory_id = ? AND started_at BETWEEN ? AND ? ORDER BY started_at, call_id"
+    calls = _select(store, CallSummary, sql, [trajectory_id, found[0].first_at, found[0].last_at])
+    tail = _longest(store, [call.call_id for call in calls])
     above = _select(store, TrajectorySummary, "trajectories WHERE trajectory_id = ?", [found[0].parent_id])
     sql = "trajectories WHERE parent_id = ? ORDER BY first_at, trajectory_id LIMIT ?"
     below = _select(store, TrajectorySummary, sql, [trajectory_id, MOST_CHILDREN])
     return TrajectoryDetail(found[0], calls, messages_of(store, tail) if tail else [], next(iter(above), None), below)
+
+
+def _longest(store: Store, call_ids: Sequence[str]) -> str | None:
+    """The last message of the longest of the calls' conversations; of equally long ones the first call's."""
+    sql = "SELECT coalesce(response_id, request_tail), call_id FROM calls WHERE call_id IN ({ids})"
+    order = {UUID(call_id): place for place, call_id in enumerate(call_ids)}
+    ends = {end: order[call] for end, call in sorted(by_ids(store, sql, order), key=lambda row: -order[row[1]]) if end}
+    depths = by_ids(store, "SELECT depth, message_id FROM messages WHERE message_id IN ({ids})", ends)
+    return str(max(depths, key=lambda row: (row[0], -ends[row[1]]))[1]) if depths else None
 
 
 def show_pattern(store: Store, pattern_id: str) -> tuple[PatternSummary, dict[str, Any]]:

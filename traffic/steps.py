@@ -11,6 +11,8 @@ from .actions import Action, action_of
 from .canonical import canonical
 from .conversations import answers_of
 from .errors import BadInput
+from .lookup import by_ids
+from .newest import newest
 from .store import Store
 
 CHUNK = 1_000
@@ -45,14 +47,16 @@ class Run:
     steps: tuple[Step, ...]
 
 
+_NEWEST = """
+SELECT trajectory_id FROM calls
+WHERE started_at >= greatest($since, $from) AND list_contains($patterns, pattern_id) AND trajectory_id IS NOT NULL
+    AND response_id IS NOT NULL AND retried IS NOT TRUE
+GROUP BY trajectory_id ORDER BY max(started_at) DESC, trajectory_id LIMIT $limit
+"""
 _CALLS = """
 SELECT call_id, trajectory_id, pattern_id, model, route, prompt_tokens, completion_tokens FROM calls
-WHERE trajectory_id IN (
-    SELECT trajectory_id FROM calls
-    WHERE list_contains($patterns, pattern_id) AND trajectory_id IS NOT NULL AND response_id IS NOT NULL
-        AND retried IS NOT TRUE AND started_at >= $since
-    GROUP BY trajectory_id ORDER BY max(started_at) DESC LIMIT $limit
-) AND list_contains($patterns, pattern_id) AND response_id IS NOT NULL AND retried IS NOT TRUE
+WHERE list_contains($runs, trajectory_id) AND list_contains($patterns, pattern_id) AND response_id IS NOT NULL
+    AND retried IS NOT TRUE AND started_at BETWEEN $first AND $last
 ORDER BY min(started_at) OVER (PARTITION BY trajectory_id), trajectory_id, started_at, call_id
 """
 
@@ -63,7 +67,17 @@ def runs_of(store: Store, pattern_ids: Sequence[str], limit: int, since: float =
     A run's steps are those of its calls that belong to these patterns. A run that forked is walked in order of time.
     """
     params = {"patterns": list(pattern_ids), "limit": limit, "since": since}
-    rows = store.query(_CALLS, params)
+
+    def ask(start: float) -> list[str]:
+        return [name for (name,) in store.rows(_NEWEST, params | {"from": start})]
+
+    names = newest(store, limit, ask, pattern_ids)
+    spans = by_ids(store, "SELECT first_at, last_at FROM trajectories WHERE trajectory_id IN ({ids})", names)
+    span = {
+        "first": min((first for first, _ in spans), default=0.0),
+        "last": max((last for _, last in spans), default=0.0),
+    }
+    rows = store.query(_CALLS, {"patterns": list(pattern_ids), "runs": list(names)} | span)
     runs: dict[str, list[Step]] = {}
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]

@@ -1,0 +1,274 @@
+"""How fast does a large store answer? Everything that people, the pages, the planes and the curator ask it.
+
+    python -m benchmarks.store_queries [--calls N] [--folder DIR] [--quick] [--seed N] [--json FILE]
+
+A store of ten million calls (`--quick`: 200,000) is made in `--folder`, or taken from there when one is; it lies over
+90 days and has the shapes of recorded agent runs (`benchmarks.store_world`). A control plane is opened on it, with a
+student version in shadow and in service, and then asked: every address of its admin API and dashboard that only reads,
+as the application itself knows them, so none can be forgotten; and what the keeper, the budgets, the export and the
+intents ask without an address. Each question is put `ROUNDS` times with other calls, runs and patterns, the busiest
+among them, after one round that does not count. DuckDB may use 4 GB and the cores that there are.
+
+Bars: every question at p95 below 300 ms. A time is the lesser of the seconds on the clock and the CPU seconds of all
+threads: on an idle machine the first, on a busy one what the question would take on a single core of its own.
+"""
+
+import argparse
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+
+from tutelage.proxy import comparisons, sessions
+from tutelage.proxy.control import ControlPlane
+from tutelage.proxy.key_budgets import span_of, spending
+from tutelage.proxy.options import ControlOptions
+from tutelage.proxy.shadow import AUDIT, SHADOW
+from tutelage.traffic import export, intents
+from tutelage.traffic.layout import DataDir
+from tutelage.traffic.students import Manifest, PromptSpec, StudentRegister
+
+from . import store_world
+from .report import Bar, at_most, finish, percentile, start
+
+ROUNDS = 20
+LIMIT_MS = 300.0
+MEMORY = "4GB"
+CALLS, QUICK_CALLS = 10_000_000, 200_000
+NOW = store_world.END
+NOT_PAGES = ("/api/store/stats",)
+"""Walks all messages, for a person's question: measured once, without a bar."""
+
+Ask = Callable[[], object]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--calls", type=int, default=0)
+    own.add_argument("--folder", type=Path)
+    options, others = own.parse_known_args(arguments)
+    run = start("store_queries", __doc__, others)
+    calls = options.calls or (QUICK_CALLS if run.quick else CALLS)
+    raw: dict[str, Any] = {"calls_wanted": calls, "rounds": 5 if run.quick else ROUNDS, "memory_limit": MEMORY}
+    with _folder(options.folder) as folder:
+        data = DataDir(folder).prepare()
+        if not data.store.exists():
+            raw["made_in_s"] = _timed(lambda: store_world.build(data.store, calls, run.seed, _say))[0]
+        bars = _measure(data, raw, random.Random(run.seed))
+    return finish(run, bars, raw, ["duckdb", "pyarrow"])
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        yield given
+        return
+    folder = Path(tempfile.mkdtemp(prefix="tutelage-queries-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _say(day: int) -> None:
+    if day % 10 == 0:
+        print(f"{day} of {store_world.DAYS} days written", file=sys.stderr)
+
+
+def _timed(ask: Ask) -> tuple[float, object]:
+    begin = time.perf_counter()
+    answer = ask()
+    return time.perf_counter() - begin, answer
+
+
+def _measure(data: DataDir, raw: dict[str, Any], chance: random.Random) -> list[Bar]:
+    _add_student(data)
+    options = ControlOptions(data=str(data.root), teacher_url="http://127.0.0.1:9/v1")
+    raw["opened_in_s"], plane = _timed(lambda: ControlPlane.open(data, options, clock=lambda: NOW + 3_600.0))
+    assert isinstance(plane, ControlPlane)
+    try:
+        plane.store.execute(f"SET memory_limit = '{MEMORY}'")
+        raw["first_review_in_s"] = _timed(plane.keeper.tick)[0]
+        world = _World(plane, chance)
+        with TestClient(plane.app, base_url="http://127.0.0.1:8401") as client:
+            found: dict[str, dict[str, float]] = {}
+            for name, asks in _questions(world, client):
+                found[name] = _rounds(asks, raw["rounds"])
+                print(f"{name}: {found[name]}", file=sys.stderr)
+            for path in NOT_PAGES:
+                raw[f"{path} in s"] = _timed(lambda path=path: client.get(path))[0]
+        raw["questions"] = found
+        raw |= world.size() | {"peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+        return [at_most(f"{name}: p95", one["p95_ms"], "ms", LIMIT_MS) for name, one in found.items()]
+    finally:
+        plane.close()
+
+
+def _add_student(data: DataDir) -> None:
+    """A version for the agents of which `store_world` says that a student has answered for them."""
+    register = StudentRegister(data)
+    agents = [store_world.Agent(number) for number in range(2, store_world.AGENTS, 8)]
+    if any(one.version == store_world.STUDENT for one in register.list()):
+        return
+    manifest = Manifest(
+        version=store_world.STUDENT,
+        name=store_world.STUDENT.partition("@")[0],
+        status="candidate",
+        created_at=store_world.START + 30 * 86_400,
+        agent_id=agents[0].agent_id,
+        pattern_ids=[agent.pattern(role) for agent in agents for role in ("user", "tool")],
+        base="tiny",
+        base_digest="0",
+        prompt=PromptSpec(),
+        snapshot_at=store_world.START + 30 * 86_400,
+        data_digest="0",
+    )
+    draft = data.root / "draft"
+    draft.mkdir()
+    register.publish(draft, manifest)
+
+
+@dataclass
+class _World:
+    """The opened store, and what may be asked for."""
+
+    plane: ControlPlane
+    chance: random.Random
+
+    def __post_init__(self) -> None:
+        store = self.plane.store
+        newest = store.value("SELECT max(started_at) FROM calls")
+        sql = "SELECT call_id::VARCHAR, trajectory_id FROM calls WHERE started_at BETWEEN ? AND ? + 600 LIMIT 20"
+        times = [newest - 600, *(newest - 86_400 * self.chance.uniform(0, store_world.DAYS - 1) for _ in range(20))]
+        pairs = [pair for at in times for pair in store.rows(sql, [at, at])]
+        self.calls, self.runs = [call for call, _ in pairs], [run for _, run in pairs]
+        volumes = "SELECT pattern_id FROM traffic_hours WHERE pattern_id <> '' GROUP BY ALL ORDER BY sum(calls) DESC"
+        self.patterns = [name for (name,) in store.rows(volumes)]
+
+    def pattern(self) -> str:
+        """Half of the time one of the five busiest."""
+        return self.chance.choice(self.patterns[: 5 if self.chance.random() < 0.5 else None])
+
+    def value(self, name: str) -> str:
+        """A value for a part of an address."""
+        values = {
+            "call_id": lambda: self.chance.choice(self.calls),
+            "trajectory_id": lambda: self.chance.choice(self.runs),
+            "trajectory": lambda: self.chance.choice(self.runs),
+            "pattern": self.pattern,
+            "pattern_id": self.pattern,
+            "version": lambda: store_world.STUDENT,
+        }
+        return values[name]() if name in values else ""
+
+    def size(self) -> dict[str, Any]:
+        """What the store holds and takes."""
+        store = self.plane.store
+        counts = {name: store.value(f"SELECT count(*) FROM {name}") for name in ("calls", "messages", "trajectories")}
+        memory = store.value("SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
+        return counts | {"file_bytes": store.bytes_on_disk(), "duckdb_memory_mb": round(memory / 2**20)}
+
+
+def _rounds(ask: Ask, rounds: int) -> dict[str, float]:
+    ask()
+    walls, times = [], []
+    for _ in range(rounds):
+        cpu = time.process_time()
+        wall = _timed(ask)[0]
+        walls.append(1_000 * wall)
+        times.append(1_000 * min(wall, time.process_time() - cpu))
+    figures = {"p50_ms": (times, 0.5), "p95_ms": (times, 0.95), "wall_p95_ms": (walls, 0.95)}
+    return {name: round(percentile(values, share), 1) for name, (values, share) in figures.items()}
+
+
+def _questions(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
+    yield from _addresses(world, client)
+    yield from _narrowed(world, client)
+    yield from _keeper(world)
+    yield from _curator(world)
+
+
+def _addresses(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
+    """Every address that only reads, with the parts that it needs filled in."""
+    for route in world.plane.app.routes:
+        if not isinstance(route, APIRoute) or "GET" not in (route.methods or ()) or route.path in NOT_PAGES:
+            continue
+        names = list(route.param_convertors)
+        needed = [field.alias for field in route.dependant.query_params if field.field_info.is_required()]
+        if all(world.value(name) for name in (*names, *needed)):
+            yield f"GET {route.path}", _get(world, client, route.path, names, dict.fromkeys(needed, ""))
+
+
+def _get(world: _World, client: TestClient, path: str, names: Sequence[str], query: dict[str, Any]) -> Ask:
+    def ask() -> None:
+        address = path.replace(":path}", "}").format(**{name: world.value(name) for name in names})
+        response = client.get(address, params={name: value or world.value(name) for name, value in query.items()})
+        if response.status_code != 200:
+            raise RuntimeError(f"{address} answered {response.status_code}: {response.text[:300]}")
+
+    return ask
+
+
+def _narrowed(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
+    """Lists as `tutelage … list` and the pages narrow them."""
+    yield "calls of a pattern", _get(world, client, "/api/calls", [], {"pattern": ""})
+    yield "calls of a run", _get(world, client, "/api/calls", [], {"trajectory": ""})
+    middle = store_world.START + 86_400 * store_world.DAYS / 2
+    yield "calls before a moment", _get(world, client, "/api/calls", [], {"before": middle})
+    yield "1,000 calls", _get(world, client, "/api/calls", [], {"limit": 1_000})
+    yield "runs before a moment", _get(world, client, "/api/trajectories", [], {"before": middle})
+    yield "runs of an agent", _get(world, client, "/api/trajectories", [], {"agent": store_world.Agent(3).agent_id})
+    yield "an hour of traffic by minute", _get(world, client, "/api/traffic", [], {"minutes": 60})
+    yield "a day of traffic by minute", _get(world, client, "/api/traffic", [], {"minutes": 1_440})
+
+
+def _keeper(world: _World) -> Iterator[tuple[str, Ask]]:
+    """What the control plane asks by itself."""
+    plane, store = world.plane, world.plane.store
+    board = plane.keeper.board
+    month, prices = span_of("month", NOW - 1), plane.options.prices
+    callers = [f"caller{number:012}" for number in range(0, store_world.CALLERS, 7)]
+    for kind in (SHADOW, AUDIT):
+        scopes = list(board.scopes(kind))
+        if scopes:
+            yield f"{kind} labels to get, {len(scopes)} patterns", lambda kind=kind: plane.keeper.tasks(kind, 64)
+            one = scopes[0]
+            yield (
+                f"{kind} sessions that are over, one pattern",
+                lambda one=one: sessions.closed(store, one, fed=board.fed(one), idle_before=NOW),
+            )
+    yield "calls that students did not answer", lambda: sessions.served_badly(store)
+    yield "sessions for a cooldown", lambda: sessions.passed(store, world.pattern(), NOW - 86_400, NOW)
+    yield "whether a pattern is one turn", lambda: sessions.is_single_turn(store, world.pattern())
+    yield "labels of a day", lambda: comparisons.count_since(store, SHADOW, NOW - 86_400)
+    yield "budgets of a month", lambda: spending(store, callers, month, prices)
+
+
+def _curator(world: _World) -> Iterator[tuple[str, Ask]]:
+    """What the export reads for training, a chunk of runs at a time, and what intents are found in."""
+    store = world.plane.store
+
+    def chunk() -> None:
+        agent = store_world.Agent(world.chance.randrange(store_world.AGENTS - 1)).agent_id
+        sql = "SELECT * FROM trajectories WHERE agent_id = ? AND finished AND last_at <= ? LIMIT ?"
+        runs = store.query(sql, [agent, NOW, 50])
+        list(islice(export.tables_of(store, runs), 1))
+
+    yield "fifty runs for the curator", chunk
+    yield "openings of 500 runs", lambda: intents.openings_of(store, world.pattern(), 500)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
