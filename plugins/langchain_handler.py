@@ -141,7 +141,12 @@ class TutelageCallbackHandler(_Base):
         """A graph stops and waits; the only sign of it where a static breakpoint is the reason."""
         frame = self.frame_of(event.run_id)
         if frame is not None:
-            frame.paused = True
+            frame.paused, frame.checkpoint = True, event.checkpoint_id
+
+    @_harmless
+    def on_resume(self, event: Any) -> None:
+        """A graph goes on where it stopped."""
+        self.runs.confirm(event.run_id, event.checkpoint_id)
 
     @_harmless
     def on_retry(self, retry_state: Any, *, run_id: UUID, **kwargs: Any) -> None:

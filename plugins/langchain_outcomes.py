@@ -13,6 +13,7 @@ asked for it.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
+from threading import Lock
 from typing import NamedTuple
 
 from langchain_core.outputs import LLMResult
@@ -75,34 +76,37 @@ def answered(frame: Frame, result: LLMResult, call_id: str) -> list[str]:
 
 
 class Tools:
-    """Remembers which call asked for a tool; bounded. No lock: each change is one operation on a dict."""
+    """Counts what tools do, and remembers which call asked for them; bounded. Tools run in threads of their own."""
 
     def __init__(self, most: int = _KEPT_CALLS) -> None:
         self._most = most
+        self._lock = Lock()
         self._asked: OrderedDict[str, str] = OrderedDict()
 
     def asked(self, call_id: str, tool_ids: list[str]) -> None:
         """A model's answer asks for these tools."""
-        for tool_id in tool_ids if call_id else ():
-            self._asked[tool_id] = call_id
-            if len(self._asked) > self._most:
-                self._asked.popitem(last=False)
+        with self._lock:
+            for tool_id in tool_ids if call_id else ():
+                self._asked[tool_id] = call_id
+                if len(self._asked) > self._most:
+                    self._asked.popitem(last=False)
 
-    @staticmethod
-    def started(frame: Frame, name: str) -> None:
+    def started(self, frame: Frame, name: str) -> None:
         """A tool begins; after its failure that is a retry."""
-        frame.waiting_tools = max(0, frame.waiting_tools - 1)
-        if name in frame.failed_tools:
-            frame.retries += 1
-            frame.failed_tools.discard(name)
+        with self._lock:
+            frame.waiting_tools = max(0, frame.waiting_tools - 1)
+            if name in frame.failed_tools:
+                frame.retries += 1
+                frame.failed_tools.discard(name)
 
     def failed(self, frame: Frame, name: str, tool_id: str, why: str) -> Said | None:
         """A tool has failed; what is said about the call that asked for it, if it is known."""
-        frame.tool_errors += 1
-        frame.failed_since_answer = True
-        frame.failed_tools.add(name)
-        # Older versions do not say which tool call it is; it is one of the last answer's.
-        call_id = self._asked.get(tool_id, "") if tool_id else frame.last_call
+        with self._lock:
+            frame.tool_errors += 1
+            frame.failed_since_answer = True
+            frame.failed_tools.add(name)
+            # Older versions do not say which tool call it is; it is one of the last answer's.
+            call_id = self._asked.get(tool_id, "") if tool_id else frame.last_call
         return Said("tool_error", True, f"{name}: {why}", call_id=call_id) if call_id else None
 
 

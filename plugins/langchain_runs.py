@@ -48,6 +48,10 @@ class Frame:
     resumed: bool = False
     paused: bool = False
     """An interrupt was seen that has not been answered yet."""
+    checkpoint: str = ""
+    """Where the graph stopped, as far as LangGraph told."""
+    rivals: bool = False
+    """Another trajectory of the same thread had stopped and not gone on: two graphs share the thread's name."""
     calls: int = 0
     tool_errors: int = 0
     retries: int = 0
@@ -91,6 +95,8 @@ class Threads:
         if not frame.thread:
             return
         with self._lock:
+            before = self._paused.get((frame.thread, frame.place), frame)
+            frame.rivals = frame.rivals or before is not frame
             self._paused[frame.thread, frame.place] = frame
             while len(self._paused) > self._most:
                 self._paused.popitem(last=False)
@@ -147,6 +153,19 @@ class Runs:
         """A run has ended; None when it is not known."""
         with self._lock:
             return self._runs.pop(run_id, None)
+
+    def confirm(self, run_id: UUID | None, checkpoint: str) -> None:
+        """A root goes on from this checkpoint. Where two graphs share a thread and it is not the one at which the
+        trajectory stopped (people may also have changed the state), it is not told which goes on: the proxy finds out.
+        """
+        with self._lock:
+            run = self._runs.get(run_id) if run_id is not None else None
+            frame = run.frame if run is not None and run.owns else None
+            if run is None or frame is None or frame.place or not frame.rivals or frame.checkpoint == checkpoint:
+                return
+            self._threads.keep(frame)
+            run.frame = Frame("", thread=frame.thread, conversation=frame.conversation, graph=_given(run.name))
+            run.frame.resumed = True
 
     def pause(self, frame: Frame) -> None:
         """A trajectory's graph has stopped, and may go on later."""

@@ -4,7 +4,6 @@ One `Server` per address and key for the whole process, however many handlers an
 one thread. Nothing here raises into the agent; see `outbox` for what is kept when the server is away.
 """
 
-import atexit
 import json
 import os
 import time
@@ -89,7 +88,10 @@ class Server:
 
     def shutdown(self, timeout: float = 5.0) -> bool:
         """Deliver what waits and take nothing more; False when something was left after `timeout` seconds."""
-        return self.outbox.close(timeout)
+        done = self.outbox.close(timeout)
+        if self._client is not None:
+            self._client.close()
+        return done
 
     @property
     def stats(self) -> OutboxStats:
@@ -140,7 +142,6 @@ class Server:
             trust = not is_local(self.url)
             self._client = httpx.Client(timeout=10.0, trust_env=trust, transport=self._transport)
             self._client_of = os.getpid()
-            atexit.register(self._client.close)
         return self._client
 
     def _headers(self) -> dict[str, str]:

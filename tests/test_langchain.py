@@ -194,6 +194,8 @@ def test_an_interrupted_run_goes_on_as_the_same_trajectory(plane: Any, breakpoin
         expected = {"outcome": "interrupted", "interrupts": 1} if told else {"outcome": "tools_not_run"}
         assert before.outcomes(run) == expected
         assert (before.runs[run]["success"], before.runs[run]["finished"]) == (None, False)
+        if breakpoint_before:
+            agent.update_state({"configurable": {"thread_id": "thread 1"}}, {"messages": []})
         agent.invoke(None if breakpoint_before else Command(resume="yes"), made.config("thread 1"))
         log = made.log()
     assert log.turns() == [(run, 0), (run, 1)]

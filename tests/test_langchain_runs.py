@@ -122,6 +122,34 @@ def test_an_interrupted_sub_agent_goes_on_too() -> None:
     assert frame_of(after.start("its step", "sibling", NODE)).trajectory == after.id_of("sibling")
 
 
+def test_graphs_that_share_a_thread_are_not_taken_for_each_other() -> None:
+    threads = Threads()
+    tree = Tree(threads)
+    forgotten, frame = (frame_of(tree.start(name, graph=name, thread_id="a")) for name in ("zero", "one"))
+    for number, one in enumerate((forgotten, frame)):
+        one.checkpoint = f"checkpoint {number}"
+        tree.runs.pause(one)
+    run = tree.start("other", graph="other", thread_id="a", continues=True)
+    tree.runs.confirm(tree.ids["other"], "checkpoint 0")
+    other = frame_of(run)
+    assert (other.trajectory, other.conversation, other.graph) == ("", "a", "other")
+    again = tree.start("again", thread_id="a", continues=True)
+    tree.runs.confirm(tree.ids["again"], "checkpoint 1")
+    tree.runs.confirm(uuid4(), "checkpoint 1")
+    assert again.frame is frame
+
+
+def test_a_state_that_people_have_changed_goes_on_all_the_same() -> None:
+    threads = Threads()
+    tree = Tree(threads)
+    frame = frame_of(tree.start("one", thread_id="a"))
+    frame.checkpoint = "checkpoint 1"
+    tree.runs.pause(frame)
+    run = tree.start("again", thread_id="a", continues=True)
+    tree.runs.confirm(tree.ids["again"], "checkpoint 2")
+    assert run.frame is frame
+
+
 def test_without_a_thread_nothing_can_be_continued() -> None:
     threads = Threads()
     threads.keep(Frame("run"))

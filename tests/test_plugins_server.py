@@ -2,8 +2,12 @@
 
 import json
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
@@ -126,6 +130,33 @@ def test_a_fault_of_ours_is_no_endless_loop() -> None:
         server.feedback("success", True, trajectory="run")
         assert server.flush()
         assert (server.stats.refused, server.stats.problem) == (1, "RuntimeError: oops")
+
+
+LAST_WORDS = """
+import sys
+from tutelage.plugins.server import Server
+Server(sys.argv[1], "k").feedback("success", True, trajectory="run")
+"""
+
+
+def test_what_is_said_last_still_arrives() -> None:
+    got: list[bytes] = []
+
+    class Page(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(202)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        command = [sys.executable, "-c", LAST_WORDS, f"http://127.0.0.1:{site.server_port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        site.shutdown()
+    assert (done.stderr, [parse_feedback(body).metric for body in got]) == ("", ["success"])
 
 
 def test_what_json_cannot_hold_is_said_as_well_as_possible() -> None:
