@@ -99,11 +99,12 @@ def clopper_pearson(looks: range) -> Rule:
 def _most_losses(n: int) -> int:
     """Largest count of losses that n labels at risk ε would stay at or below with a probability under ALPHA; −1: none.
     The interval's upper end is below ε exactly then."""
-    below = 0.0
+    below, term = 0.0, (1 - EPSILON) ** n
     for losses in range(n + 1):
-        below += math.comb(n, losses) * EPSILON**losses * (1 - EPSILON) ** (n - losses)
+        below += term
         if below >= ALPHA:
             return losses - 1
+        term *= (n - losses) / (losses + 1) * EPSILON / (1 - EPSILON)
     return n
 
 

@@ -68,6 +68,13 @@ def test_clopper_pearson_is_scipys(losses: int) -> None:
     assert (decided[0] == 500) == (upper < EPSILON)
 
 
+@pytest.mark.parametrize("losses", [170, 175, 177, 178, 180])
+def test_clopper_pearson_with_many_labels(losses: int) -> None:
+    upper = beta.ppf(1 - ALPHA, losses + 1, 4_000 - losses)
+    decided = clopper_pearson(range(4_000, 4_001))(stream(*[1.0] * losses, *[0.0] * (4_000 - losses)))
+    assert (decided[0] == 4_000) == (upper < EPSILON)
+
+
 def test_clopper_pearson_looks_only_when_told() -> None:
     clean = stream(*[0.0] * 120)
     assert clopper_pearson(range(50, 121, 50))(clean).tolist() == [100]
