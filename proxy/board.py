@@ -21,10 +21,13 @@ from ..traffic.store import Store
 from ..traffic.students import Manifest
 from ..traffic.tool_policy import ToolPolicy
 from . import operators
+from .draws import Draw
 from .event_log import Entry, EventLog, Key, event_entry, switch_entry, transition_entry
+from .gate import alpha_for
 from .heard import HeardSessions
 from .machine import apply
 from .options import RoutingOptions
+from .reviews import judged_gate, judged_sessions, judged_versions
 from .routes import Route, RouteTable, publish_table
 from .rules import shares
 from .session_details import Details, Spoken, details, said_since
@@ -36,6 +39,7 @@ from .states import (
     Configured,
     Event,
     Invalid,
+    Judged,
     Operator,
     Passed,
     PatternState,
@@ -58,6 +62,9 @@ class Board:
         self.big_switch: dict[str, Any] = self.log.switch()
         self.policy_of: Callable[[str], ToolPolicy] = lambda _: ToolPolicy()
         """How calls of a pattern's tools are compared; the most cautious way unless told."""
+        self.review = Draw("", 1.0)
+        """Which sessions people review; all unless told."""
+        self._judged: dict[Key, tuple[int, int, str]] = {}
         self._store, self._options, self._secret, self._clock = store, options, secret, clock
         self._states: dict[Key, PatternState] = {}
         self._heard = HeardSessions()
@@ -183,6 +190,20 @@ class Board:
         )
         self._hear(key, [event])
         return True
+
+    def judge(self) -> None:
+        """For versions on trial whose labels rest on a judge: how far that is proven, before sessions are fed."""
+        for key in judged_versions(self._store):
+            state = self._states.get(key, PatternState())
+            kind = SHADOW if state.state == "shadow" else AUDIT
+            seen = self._verdict, len(self._heard.losses(key, kind)), state.state
+            if state.state not in ("shadow", *SERVING) or self._judged.get(key) == seen:
+                continue
+            self._judged[key] = seen
+            sessions = judged_sessions(self._store, self.review, *key, kind)
+            gate = judged_gate(sessions, state.epsilon, alpha_for(state.k, state.options.alpha))
+            if gate != state.judged:
+                self._hear(key, [Judged(at=self._clock(), kind=kind, gate=gate)])
 
     def count_invalid(self, batch: int) -> None:
         """Report calls that students could not answer: faults at once, sound answers `batch` at a time."""

@@ -86,6 +86,7 @@ class ControlPlane:
         verifying = Verifying(store, functions, options.routing.session_idle_s, clock)
         policies = PolicyBook(store, options.tools, clock)
         keeper.board.policy_of = policies.policy
+        keeper.board.review = draw_for(data.read_secret(), "review", options.judge.review_share)
         return cls(options, data, lock, store, keeper, verifying, policies, clock=clock)
 
     @property

@@ -64,6 +64,9 @@ def evidence_of(state: PatternState) -> dict[str, Any]:
     for name, guard in (("guard", state.guard), ("invalid", state.invalid)):
         if guard is not None:
             found[name] = guard_facts(guard, alpha)
+    if state.judged is not None:
+        tests = {"flagged": state.judged.flagged, "missed": state.judged.missed}
+        found["judged"] = {name: gate_facts(gate, alpha) for name, gate in tests.items()}
     if state.ladder is not None:
         found["thresholds"] = state.ladder.facts()
     for name, trail in (("shadow_nulls", state.in_shadow), ("served_nulls", state.in_service)):

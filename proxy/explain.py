@@ -49,6 +49,8 @@ def blocks(state: PatternState) -> list[str]:
         found.append(f"{state.cooldown} sessions of cooldown")
     if state.state in WAITING:
         found.append(f"{state.state}: a new student version, or an operator's resume")
+    if state.judged is not None and not state.judged.crossed and state.state in ("shadow", "canary"):
+        found.append(f"labels rest on a judge, and its word is not proven yet: it lacks {state.judged.lacking}")
     if state.state == "shadow" and state.shadow is not None and state.shadow.futile:
         found.append("too risky as a whole: only a part that the student is sure of may still prove itself")
     return found
@@ -84,6 +86,8 @@ def _next_shadow(state: PatternState) -> str:
             return f"proven; {state.cooldown} sessions of cooldown left"
         part = "proven" if found.threshold is None else f"proven for answers of score {found.threshold:.3g} or more"
         return f"{part}; canary next" if found.rested else f"{part}; waiting whether more can be served"
+    if gate.crossed:
+        return "proven by the labels as they are; a judge's word among them is not proven yet"
     if gate.futile:
         return "too risky as a whole; looking for a part that the student is sure of"
     return f"canary after {gate.clean_needed()} more sessions in shadow if all agree"

@@ -249,6 +249,7 @@ class Keeper:
         self.board.count_passed(idle_before)
         self.board.relabel(self._spoken)
         self._spoken.clear()
+        self.board.judge()
         for kind in (SHADOW, AUDIT):
             self._feed(kind, idle_before)
 

@@ -26,6 +26,7 @@ from .states import (
     Configured,
     Event,
     Invalid,
+    Judged,
     Operator,
     Passed,
     PatternState,
@@ -118,6 +119,13 @@ def _(event: Invalid, state: PatternState) -> Step:
     silent = 0 if event.n > event.bad + event.late else state.silent + event.n
     invalid = state.invalid.batch(event.n - event.late, event.bad)
     return Step(replace(state, invalid=invalid, silent=silent), [])
+
+
+@_hear.register
+def _(event: Judged, state: PatternState) -> Step:
+    wanted = "shadow" if state.state == "shadow" else "audit"
+    on_trial = state.state in ("shadow", *SERVING) and event.kind == wanted
+    return Step(replace(state, judged=event.gate) if on_trial else state, [])
 
 
 @_hear.register

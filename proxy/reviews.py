@@ -59,6 +59,12 @@ def judged_sessions(store: Store, draw: Draw, pattern_id: str, student: str, kin
     return [JudgedSession(**row) for row in rows]
 
 
+def judged_versions(store: Store) -> list[tuple[str, str]]:
+    """Patterns and student versions with a pair that a judge has accepted."""
+    sql = "SELECT DISTINCT pattern_id, student FROM verdicts WHERE source = 'judge' AND verdict = 'accept' ORDER BY ALL"
+    return [(pattern, student) for pattern, student in store.rows(sql)]
+
+
 def judged_gate(sessions: list[JudgedSession], epsilon: float, alpha: float) -> JudgedGate:
     """Both tests after these sessions. epsilon: risk limit, alpha: of this trial."""
     gate, held = JudgedGate.begin(epsilon, alpha), False

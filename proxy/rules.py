@@ -59,7 +59,15 @@ def fresh_shadow(state: PatternState, k: int) -> dict[str, Any]:
         how = options.session_loss
         ladder = Ladder(epsilon=state.epsilon, alpha=alpha * part, futility_alpha=options.alpha, how=how)
     bundle = Shadowed(gate=gate, ladder=ladder, nulls=_nulls(state))
-    cleared = {"in_service": None, "invalid": None, "step": 0, "threshold": None, "forced": False, "silent": 0}
+    cleared = {
+        "in_service": None,
+        "invalid": None,
+        "step": 0,
+        "threshold": None,
+        "forced": False,
+        "silent": 0,
+        "judged": None,
+    }
     return {"k": k, "in_shadow": Trail(base=bundle, now=bundle), **cleared}
 
 
@@ -81,6 +89,7 @@ def fresh_service(state: PatternState) -> dict[str, Any]:
         "step": 0,
         "step_sessions": 0,
         "silent": 0,
+        "judged": None,
         "share": options.ramp[0],
     }
 
@@ -114,6 +123,8 @@ def _futile(state: PatternState) -> bool:
 
 def ready(state: PatternState) -> Ready | None:
     """What a version in shadow may serve; None: nothing is proven."""
+    if state.state == "shadow" and not _judge_is_right(state):
+        return None
     if state.shadow and state.shadow.crossed:
         return Ready(None, True)
     ladder = state.ladder
@@ -125,12 +136,17 @@ def ready(state: PatternState) -> Ready | None:
 def proof(state: PatternState) -> str:
     """What proves that a canary may go live, or an empty string; see docs/guarantees.md, "Ramp"."""
     canary = state.canary
-    if canary is None:
+    if canary is None or not _judge_is_right(state):
         return ""
     if canary.crossed:
         return "canary_gate_crossed"
     clean = state.clean >= state.options.carry_over_sessions and canary.log_wealth > 0
     return "carried_over" if state.single_turn and clean and _shadow_holds(state) else ""
+
+
+def _judge_is_right(state: PatternState) -> bool:
+    """Whether labels that rest on a judge, if any does, are proven to be good enough."""
+    return state.judged is None or state.judged.crossed
 
 
 def _shadow_holds(state: PatternState) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from .evidence import Served, Shadowed, Trail
 from .gate import Gate
 from .guard import Guard
+from .judged import JudgedGate
 from .options import RoutingOptions
 from .threshold import Ladder, Scored
 
@@ -80,6 +81,14 @@ class Invalid(_Event, frozen=True, kw_only=True, tag="invalid"):
     """How many it did not answer in time while others kept it busy: no fault, as long as it answers at all."""
 
 
+class Judged(_Event, frozen=True, kw_only=True, tag="judged"):
+    """What the two tests on a judge's word say so far: labels of this trial rest on one (`judged`)."""
+
+    kind: str
+    """`shadow` or `audit`: whose labels."""
+    gate: JudgedGate
+
+
 class Operator(_Event, frozen=True, kw_only=True, tag="operator"):
     """A person has decided."""
 
@@ -97,7 +106,7 @@ class Configured(_Event, frozen=True, kw_only=True, tag="configured"):
     options: RoutingOptions
 
 
-Event = StudentRegistered | Session | Relabelled | Passed | Invalid | Operator | Configured
+Event = StudentRegistered | Session | Relabelled | Passed | Invalid | Judged | Operator | Configured
 _decoder = msgspec.json.Decoder(Event)
 
 
@@ -134,6 +143,8 @@ class PatternState(msgspec.Struct, frozen=True, kw_only=True):
     invalid: Guard | None = None
     silent: int = 0
     """Calls in a row that got no answer at all."""
+    judged: JudgedGate | None = None
+    """What must be proven too, since labels of this stage rest on a judge; None: none does."""
     warned: bool = False
     """Audits are raised."""
     cooldown: int = 0

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from tutelage.proxy.board import Board
+from tutelage.proxy.explain import explain
 from tutelage.proxy.options import RoutingOptions
 from tutelage.proxy.routes import RouteTable, assigned, bucket
 from tutelage.proxy.sessions import Scope, SessionLoss
 from tutelage.proxy.shadow import Label
-from tutelage.proxy.verdicts import PairKey, person_says
+from tutelage.proxy.verdicts import PairKey, Said, person_says, say
 from tutelage.traffic.errors import BadInput, UnknownName
 
 
@@ -241,3 +242,23 @@ def test_a_challenger_raises_the_audits_and_takes_only_its_share(world: Any) -> 
     assert (route.student, route.share) == (newer, 0.1)
     assert route.behind is not None
     assert (route.behind.student, route.behind.share) == (world.version, 1.0)
+
+
+def test_a_judges_labels_hold_the_promotion_until_people_have_looked(world: Any) -> None:
+    """One unsure pair that a judge accepts is enough: from then on its word has to be proven."""
+    board, store = world.plane.keeper.board, world.plane.store
+    world.play(60)
+    tasks = list(world.plane.keeper.tasks("shadow", 1000))
+    for number, task in enumerate(tasks):
+        unsure = number == 3
+        label = Label(task, float(unsure), "unsure" if unsure else "same", 1, task.answer, world.now, 5.0, waits=unsure)
+        world.plane.keeper.deliver(label)
+    world.plane.catch_up()
+    key = PairKey(tasks[3].call_id, world.version, "shadow")
+    say(store, Said(key, "judge", "model@1", "accept", world.now, "the same in other words"))
+    world.idle()
+    state = board.state(world.pattern)
+    assert (state.state, state.shadow.crossed, state.shadow.total) == ("shadow", True, 0.0)
+    assert state.judged is not None
+    assert any("rest on a judge" in text for text in explain(state)["blocks"])
+    assert world.plane.keeper.retell().equal

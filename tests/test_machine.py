@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.proxy.gate import Gate, alpha_for, upper_bound
+from tutelage.proxy.judged import JudgedGate
 from tutelage.proxy.machine import apply, decide, replay, reproduced
 from tutelage.proxy.options import RoutingOptions
 from tutelage.proxy.rules import shares
@@ -18,6 +19,7 @@ from tutelage.proxy.states import (
     Configured,
     Event,
     Invalid,
+    Judged,
     Operator,
     Passed,
     PatternState,
@@ -120,7 +122,7 @@ def test_carry_over_wants_clean_sessions_and_wealth() -> None:
 
 
 def test_the_share_rises_only_within_the_exposure_cap() -> None:
-    """As many steps at once as the worst case allows; for multi-turn patterns that is what canary sessions alone say."""
+    """As many steps at once as the worst case allows; in multi-turn patterns canary sessions alone say what that is."""
     state = in_canary(epsilon=0.05, single_turn=False)
     risen: list[tuple[int, float]] = []
     for i, event in enumerate(sessions("canary", *[0.0] * 76), start=1):
@@ -340,6 +342,22 @@ def test_a_changed_label_moves_the_guard_but_takes_no_promotion_back() -> None:
     assert (bad.state, seen[-1].reason) == ("quarantined", "guard")
     unknown, _ = run([Relabelled(kind="live", session="nobody", loss=1.0)], live)
     assert (unknown.late, unknown.guard) == (live.late + 1, live.guard)
+
+
+def test_what_a_judge_has_let_pass_waits_for_people() -> None:
+    """The labels alone would promote; the two tests on the judge's word must cross as well."""
+    lacking = JudgedGate.begin(0.10, 0.03)
+    waiting, seen = run([NEW, Judged(kind="shadow", gate=lacking), *sessions("shadow", *[0.0] * 60)])
+    assert (waiting.state, len(seen)) == ("shadow", 1)
+    proven = lacking
+    for _ in range(300):
+        proven = proven.judge(0.0).review(0.0)
+    state, seen = run([Judged(kind="audit", gate=proven)], waiting)
+    assert (state.state, seen) == ("shadow", [])  # of the other stage
+    state, seen = run([Judged(kind="shadow", gate=proven)], waiting)
+    assert (state.state, state.judged, seen[0].reason) == ("canary", None, "gate_crossed")
+    assert reproduced(seen[0]) == seen[0]
+    assert seen[0].evidence["judged"]["missed"]["n"] == 300
 
 
 def test_a_pin_is_a_mark_and_changes_no_evidence() -> None:

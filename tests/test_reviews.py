@@ -8,7 +8,7 @@ from test_comparisons import ONE
 
 from tutelage.proxy.comparisons import save
 from tutelage.proxy.draws import Draw
-from tutelage.proxy.reviews import JudgedSession, judged_gate, judged_sessions, to_review
+from tutelage.proxy.reviews import JudgedSession, judged_gate, judged_sessions, judged_versions, to_review
 from tutelage.proxy.verdicts import PairKey, Said, person_says, say
 from tutelage.traffic.store import Store
 
@@ -47,6 +47,14 @@ def test_what_the_judge_accepted_is_to_be_looked_at_and_nothing_else(store: Stor
     assert to_review(store, ALL, "other") == []
     person_says(store, key(1), "accept", "ann", "", 60.0)
     assert to_review(store, ALL) == []
+
+
+def test_versions_whose_labels_rest_on_a_judge(store: Store) -> None:
+    pair(store, 1, "a", "same")
+    pair(store, 2, "b", verdict="reject")
+    assert judged_versions(store) == []
+    pair(store, 3, "c", verdict="accept")
+    assert judged_versions(store) == [(ONE.pattern_id, ONE.student)]
 
 
 def test_a_person_who_looks_does_not_change_what_the_judge_flagged(store: Store) -> None:

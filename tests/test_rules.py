@@ -6,6 +6,7 @@ import pytest
 from tutelage.proxy.evidence import Served, Shadowed, Trail
 from tutelage.proxy.gate import Gate, alpha_for, upper_bound
 from tutelage.proxy.guard import Guard
+from tutelage.proxy.judged import JudgedGate
 from tutelage.proxy.nulls import Nulls
 from tutelage.proxy.options import RoutingOptions
 from tutelage.proxy.rules import (
@@ -153,3 +154,16 @@ def test_shares_of_each_state() -> None:
     assert shares(msgspec.structs.replace(live, forced=True)).audit == 1.0
     assert shares(serving(GATE, state="blocked")) == (0.0, 0.02, 0.0)
     assert shares(serving(GATE, state="off", share=0.4)) == (0.0, 0.0, 0.0)
+
+
+def test_a_judges_word_must_be_proven_too() -> None:
+    open_, passed = JudgedGate.begin(0.05, 0.03), JudgedGate.begin(0.05, 0.03)
+    for _ in range(400):
+        passed = passed.judge(0.0).review(0.0)
+    assert (open_.crossed, passed.crossed) == (False, True)
+    assert ready(shadow(CROSSED, judged=open_)) is None
+    assert ready(shadow(CROSSED, judged=passed)) == (None, True)
+    assert proof(serving(CROSSED, judged=open_)) == ""
+    assert proof(serving(CROSSED, judged=passed)) == "canary_gate_crossed"
+    assert fresh_service(shadow(CROSSED, judged=passed))["judged"] is None
+    assert fresh_shadow(shadow(CROSSED, judged=passed), 2)["judged"] is None

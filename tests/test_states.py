@@ -3,10 +3,12 @@
 import msgspec
 import pytest
 
+from tutelage.proxy.judged import JudgedGate
 from tutelage.proxy.options import RoutingOptions
 from tutelage.proxy.states import (
     Configured,
     Invalid,
+    Judged,
     Operator,
     Passed,
     PatternState,
@@ -29,6 +31,7 @@ from tutelage.proxy.states import (
         Relabelled(kind="live", session="s", loss=1.0, calls=2),
         Passed(n=5),
         Invalid(n=5, bad=1, late=2),
+        Judged(kind="shadow", gate=JudgedGate.begin(0.05, 0.03).judge(0.5).review(0.0)),
         Operator(action="off", actor="ada", reason="fire", k=2),
         Configured(options=RoutingOptions(ramp=(0.5,))),
     ],
