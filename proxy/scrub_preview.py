@@ -21,7 +21,7 @@ from .figures import count
 from .views import Site
 from .views_messages import message_view
 
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 KEPT_S = 600.0
 NO_NAMES = "People's names in running text were not looked for: no spaCy model is installed."
 SAMPLES = 20

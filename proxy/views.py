@@ -21,6 +21,7 @@ from .ledger import Ledger, ledger
 from .memo import Memo
 from .options import ControlOptions
 from .overview import Overview
+from .savings import Balance, balance
 from .tool_policies import PolicyBook
 
 DAY_S = 86_400.0
@@ -102,6 +103,15 @@ class Site:
     def ledger(self, since: float) -> Ledger:
         """Money and tokens since a moment (Unix seconds)."""
         return self.memo.get(("ledger", since), lambda: ledger(self.store, self.options.prices, since), 5.0)
+
+    def balance(self, since: float) -> Balance:
+        """What students have brought since a moment after everything they cost."""
+        options = self.options
+
+        def make() -> Balance:
+            return balance(self.store, options.prices, self.students.list(), options.training_usd_hour, since)
+
+        return self.memo.get(("balance", since), make, 5.0)
 
     def shell(self, title: str, section: str) -> Shell:
         """The frame, as things are now."""

@@ -10,7 +10,8 @@ from .chart import SPANS, Chart, chart_of
 from .explain import explain
 from .figures import Measured, ago, count, measured, millis, moment, money, of, size
 from .gate import confidence_sequence
-from .ledger import Ledger
+from .ledger import total
+from .savings import Balance
 from .states import SERVING
 from .views import DAY_S, Site
 from .views_changes import ChangeView, change_of, change_view
@@ -151,21 +152,23 @@ def _tiles(site: Site, points: Sequence[queries.TrafficPoint], now: float, span:
     calls = {route: sum(p.calls for p in points if p.route == route) for route in ("teacher", "student", "none")}
     answered = calls["teacher"] + calls["student"]
     share = f"{calls['student'] / answered:.0%}" if answered else "–"
-    today, month = site.ledger(now // DAY_S * DAY_S), site.ledger(now // DAY_S * DAY_S - MONTH_S)
+    today, month = site.balance(now // DAY_S * DAY_S), site.balance(now // DAY_S * DAY_S - MONTH_S)
+    tokens = sum(one.tokens_avoided for one in month.patterns)
     return (
         Tile("Calls", count(sum(calls.values())), f"in the last {span}"),
         Tile("Answered by a student", share, f"{count(calls['student'])} of {count(answered)} in the last {span}"),
-        Tile("Money saved today", money(today.saved()), _money_note(today)),
-        Tile("Money saved in 30 days", money(month.saved()), _money_note(month)),
-        Tile("Teacher tokens saved", count(sum(one.tokens for one in month.savings)), "in 30 days, net; an estimate"),
+        Tile("Money saved today", money(today.net), _money_note(today)),
+        Tile("Money saved in 30 days", money(month.net), _money_note(month)),
+        Tile("Teacher tokens avoided", count(tokens), "in 30 days; an estimate"),
     )
 
 
-def _money_note(book: Ledger) -> str:
-    spent = book.spent()
-    if book.saved() is not None and spent is not None:
-        return f"net; {money(spent)} paid to teachers"
-    return f"no price for {', '.join(book.unpriced[:2]) or 'the models'}"
+def _money_note(book: Balance) -> str:
+    """What was avoided, and what was spent for it."""
+    avoided = total(line.amounts.avoided for line in book.patterns)
+    if book.unpriced:
+        return f"{money(avoided)} avoided, less what has no price: {', '.join(book.unpriced[:3])}"
+    return f"{money(avoided)} avoided, less shadow, audit, judge, training and serving"
 
 
 def _in_words(points: Sequence[queries.TrafficPoint], span: str) -> str:

@@ -4,12 +4,14 @@ All of it is bounded: by a stretch of time (calls lie in the store in the order 
 are skipped), by one trajectory, or by one route's events. Nothing here walks all calls.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
+from ..traffic.lookup import Link, by_ids, links_up
 from ..traffic.store import Store
 from .event_log import SWITCH, TRANSITION
 from .pairs import FILTERS
@@ -122,27 +124,33 @@ def machine_events(store: Store, pattern_id: str, student: str, after: int) -> I
         yield seq, decode_event(detail)
 
 
-def branch_of(store: Store, trajectory_id: str) -> Sequence[str]:
-    """Names of the messages of a run's longest branch, from the first on: as in `queries.show_trajectory`."""
-    sql = """
-        WITH RECURSIVE tail AS (
-            SELECT m.message_id, m.parent_id FROM calls c
-            JOIN messages m ON m.message_id = coalesce(c.response_id, c.request_tail)
-            WHERE c.trajectory_id = ? ORDER BY m.depth DESC, c.started_at LIMIT 1
-        ), up(message_id, parent_id, place) AS (
-            SELECT message_id, parent_id, 0 FROM tail
-            UNION ALL
-            SELECT m.message_id, m.parent_id, up.place + 1 FROM up JOIN messages m ON m.message_id = up.parent_id
-        )
-        SELECT message_id FROM up ORDER BY place DESC
+def places_of(store: Store, call_ids: Sequence[str]) -> dict[str, int]:
+    """Where the answers of a run's calls stand among the messages of its longest branch, from 0 on, by call id.
+
+    A call whose answer lies on another branch is left out. The branch is that of `queries.show_trajectory`.
     """
-    return [str(row[0]) for row in store.rows(sql, [trajectory_id])]
+    found = by_ids(
+        store,
+        "SELECT call_id, response_id, coalesce(response_id, request_tail) FROM calls WHERE call_id IN ({ids})",
+        [UUID(call_id) for call_id in call_ids],
+    )
+    order = {call_id: place for place, call_id in enumerate(call_ids)}
+    ends = {end: order[str(call)] for call, _, end in sorted(found, key=lambda row: -order[str(row[0])]) if end}
+    links = links_up(store, ends)
+    chains = {end: _chain(end, links) for end in ends}
+    branch = max(chains.items(), key=lambda chain: (len(chain[1]), -ends[chain[0]]), default=(None, []))[1]
+    places = {message: place for place, message in enumerate(reversed(branch))}
+    return {str(call): places[answer] for call, answer, _ in found if answer in places}
 
 
-def answers_in(store: Store, trajectory_id: str) -> dict[str, str]:
-    """Name of the message that each call of a run was answered with, by call id."""
-    sql = "SELECT call_id, response_id FROM calls WHERE trajectory_id = ? AND response_id IS NOT NULL"
-    return {str(call): str(answer) for call, answer in store.rows(sql, [trajectory_id])}
+def _chain(end: UUID, links: Mapping[UUID, Link]) -> list[UUID]:
+    """The messages of a conversation, the last one first."""
+    found: list[UUID] = []
+    at = end
+    while at in links:
+        found.append(at)
+        at = links[at].parent_id
+    return found
 
 
 def newer_pair(store: Store, pair_id: str, pattern_id: str, only: str) -> str:

@@ -12,7 +12,7 @@ from ..traffic.students import LINEAGE, Manifest
 from .figures import ago, count, duration, millis, moment
 from .views import Site
 from .views_messages import MessageView, message_view
-from .views_queries import answers_in, branch_of
+from .views_queries import places_of
 
 PAGE = 50
 
@@ -176,8 +176,7 @@ def trajectory_page(site: Site, trajectory_id: str) -> TrajectoryPage:
 
 def steps_of(store: Store, found: queries.TrajectoryDetail) -> list[Step]:
     """The calls of a run in order of time, with the place of each answer on the longest branch."""
-    places = {name: place for place, name in enumerate(branch_of(store, found.trajectory.trajectory_id))}
-    answers = answers_in(store, found.trajectory.trajectory_id)
+    places = places_of(store, [call.call_id for call in found.calls])
     return [
         Step(
             call.call_id,
@@ -196,7 +195,7 @@ def steps_of(store: Store, found: queries.TrajectoryDetail) -> list[Step]:
             call.first_byte_ms,
             call.latency_ms,
             call.retried,
-            places.get(answers.get(call.call_id, "")),
+            places.get(call.call_id),
         )
         for call in found.calls
     ]

@@ -78,7 +78,7 @@ def views(world: DashboardWorld) -> dict[str, str]:
 
 SAYS = {
     "overview": ("Answered by a student", "Risk of what students serve", "shadow → canary"),
-    "patterns": ("canary 10%", "teacher", "n = "),
+    "patterns": ("canary", "teacher", "n = "),
     "pattern": ("Evidence in shadow", "sessions,", "Frozen evidence", "set_status"),
     "pairs": ("loss", "by the rules"),
     "pair": ("set_status.status", "another value", "Every word on it"),
@@ -175,6 +175,22 @@ def test_a_promotion_and_a_demotion_by_clicking(world: DashboardWorld, page: Any
     assert table.routes[pattern].state == "quarantined"
 
 
+def test_how_a_tool_is_compared_is_changed_by_clicking(world: DashboardWorld, page: Any) -> None:
+    pattern = world.patterns()[0]
+    page.goto(f"{world.url}/patterns/{pattern}")
+    page.get_by_role("button", name="Change set_status").click()
+    page.locator("#tool-ignored").fill("order, nonsense")
+    page.locator("#tool-reason").fill("a test")
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.locator("#tool-error").get_by_text("nonsense").wait_for()
+    page.locator("#tool-ignored").fill("")
+    page.locator("#tool-text").fill("status")
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.locator("#policies").get_by_text("person").wait_for()
+    rule = next(one for one in world.get(f"/api/patterns/{pattern}/tools")["tools"] if one["tool"] == "set_status")
+    assert (rule["kind"], rule["free_text"], rule["source"]) == ("write", ["status"], "person")
+
+
 def test_the_big_switch_by_clicking(world: DashboardWorld, page: Any) -> None:
     page.goto(world.url)
     decide(page, "Turn all off", "an incident")
@@ -202,7 +218,8 @@ def test_what_scrubbing_makes_of_a_run(world: DashboardWorld, page: Any) -> None
     pytest.importorskip("presidio_analyzer", reason="needs the extra 'distill'")
     run = world.get("/api/trajectories")[-1]["trajectory_id"]
     page.goto(f"{world.url}/scrub/{run}")
-    page.get_by_text("1 × email address").wait_for(timeout=60_000)
+    # Some seconds, of which a machine with other work to do makes more.
+    page.get_by_text("1 × email address").wait_for(timeout=300_000)
     text = page.locator("#scrubbed").inner_text()
     assert "@example.com" not in text or "customer" not in text
     assert page.locator("mark").count() >= 1

@@ -59,9 +59,9 @@ async function loop() {
 
 // --- What a person changes.
 
-async function send(url, body) {
+async function send(url, body, method = "POST") {
   const headers = { "content-type": "application/json" };
-  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) }).catch(() => null);
+  const response = await fetch(url, { method, headers, body: JSON.stringify(body) }).catch(() => null);
   if (response?.ok) {
     await refresh();
     return "";
@@ -82,9 +82,10 @@ function kept(name, value) {
 const signed = (name) => (name.trim() ? `${name.trim()} (dashboard)` : "dashboard");
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-post]");
+  const button = event.target.closest("button[data-post], button[data-tool]");
   if (!button) return;
-  if (button.dataset.say) say(button);
+  if (button.dataset.tool) openTool(button.dataset);
+  else if (button.dataset.say) say(button);
   else openAsk(button);
 });
 
@@ -108,6 +109,27 @@ ask.querySelector("form").addEventListener("submit", async (event) => {
   else ask.close();
 });
 byId("ask-cancel").addEventListener("click", () => ask.close());
+
+function openTool(data) {
+  asked = data;
+  byId("tool-title").textContent = `How ${data.tool} is compared`;
+  byId("tool-kind").value = data.kind;
+  byId("tool-text").value = data.text;
+  byId("tool-ignored").value = data.ignored;
+  byId("tool-reason").value = byId("tool-error").textContent = "";
+  byId("tool").showModal();
+}
+
+byId("tool").querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const names = (id) => byId(id).value.split(",").map((name) => name.trim()).filter(Boolean);
+  const rule = { kind: byId("tool-kind").value, free_text: names("tool-text"), ignore: names("tool-ignored") };
+  const body = { tools: { [asked.tool]: rule }, who: signed(kept("who")), reason: byId("tool-reason").value };
+  const problem = await send(asked.put, body, "PUT");
+  if (problem) byId("tool-error").textContent = problem;
+  else byId("tool").close();
+});
+byId("tool-cancel").addEventListener("click", () => byId("tool").close());
 
 async function say(button) {
   const who = kept("who", byId("who").value);
