@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conformance.plane import started
 
@@ -150,6 +152,28 @@ def test_what_may_be_lost_is_not_acknowledged(room: int, behind: bool) -> None:
     asyncio.run(serve(call, body(recorded("x"), recorded("y")), lambda: behind))
     assert (reply.status, reply.headers["retry-after"]) == (503, "2")
     assert json.loads(reply.body)["error"]["code"] == "journal_full"
+
+
+@pytest.mark.chaos
+def test_what_was_acknowledged_survives_the_death_of_the_worker(tmp_path: Path) -> None:
+    with started(tmp_path) as plane:
+        acknowledged: list[str] = []
+        for number in range(60):
+            if number % 20 == 10:
+                for child in psutil.Process().children(recursive=True):
+                    if "tutelage.proxy.worker" in child.cmdline():
+                        child.kill()
+            reply = None
+            while reply is None:
+                try:
+                    reply = plane.ask(body(recorded(f"run {number}"), recorded(f"other {number}")), path=PATH)
+                except (OSError, AssertionError):
+                    time.sleep(0.02)  # the connection died with the worker: sent again, as a sender does
+            assert reply.status == 202
+            acknowledged += json.loads(reply.body)["call_ids"]
+        assert (tmp_path / "stderr.log").read_text().count("is replaced") == 3
+        assert len(set(acknowledged)) == 120
+        assert set(acknowledged) <= {record.call_id for record in plane.records()}
 
 
 def test_other_methods_are_told_which_to_use() -> None:
