@@ -61,7 +61,7 @@ def rules_of(options: RoutingOptions) -> Rules:
     """The product's."""
     return Rules(
         mixture=True,
-        futility=options.alpha,
+        futility=options.futility_alpha,
         steps=options.ramp,
         step_sessions=options.ramp_sessions,
         bound="mixture",

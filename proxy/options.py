@@ -104,6 +104,8 @@ class RoutingOptions:
     """Risk limit of patterns without tools, in (0, 1)."""
     alpha: float = 0.05
     """Probability of a false promotion, in (0, 1)."""
+    futility_alpha: float = 0.01
+    """Probability of giving up a student that is good enough, in (0, 1)."""
     session_idle_s: float = 1800.0
     """A session is over after this many seconds without a call."""
     session_loss: str = "mean"
@@ -114,11 +116,11 @@ class RoutingOptions:
     """Fewest audited sessions on a canary share before it rises."""
     carry_over_sessions: int = 50
     """Clean audited canary sessions after which a single-turn pattern's shadow evidence counts for live."""
-    audit_share: float = 0.025
+    audit_share: float = 0.02
     """Share of live sessions that the teacher audits."""
     audit_min_per_day: int = 20
     """Audits a day and pattern before the share applies."""
-    audit_warn_factor: float = 40.0
+    audit_warn_factor: float = 50.0
     """The audit share is multiplied by this while the guard warns."""
     guard_warn: float = 0.0
     """Detector level (see docs/guarantees.md) at which more is audited; 0: at the first loss after calm."""

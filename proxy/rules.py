@@ -53,11 +53,11 @@ def fresh_shadow(state: PatternState, k: int) -> dict[str, Any]:
     """Fields of a state that begins its k-th trial: nothing has been seen yet."""
     options = state.options
     alpha, part = alpha_for(k, options.alpha), options.confidence_alpha
-    gate = Gate(epsilon=state.epsilon, alpha=alpha * (1 - part), futility_alpha=options.alpha)
+    gate = Gate(epsilon=state.epsilon, alpha=alpha * (1 - part), futility_alpha=options.futility_alpha)
     ladder = None
     if part:
         how = options.session_loss
-        ladder = Ladder(epsilon=state.epsilon, alpha=alpha * part, futility_alpha=options.alpha, how=how)
+        ladder = Ladder(epsilon=state.epsilon, alpha=alpha * part, futility_alpha=options.futility_alpha, how=how)
     bundle = Shadowed(gate=gate, ladder=ladder, nulls=_nulls(state))
     cleared = {
         "in_service": None,
@@ -78,7 +78,7 @@ def fresh_service(state: PatternState) -> dict[str, Any]:
     canary = Gate(
         epsilon=state.epsilon,
         alpha=alpha_for(state.k, options.alpha),
-        futility_alpha=options.alpha,
+        futility_alpha=options.futility_alpha,
         weights=proven.learned() if proven else WEIGHTS,
     )
     guard = Guard(epsilon=state.epsilon, warn=options.guard_warn, demote=options.guard_demote)

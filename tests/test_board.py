@@ -234,7 +234,7 @@ def test_a_challenger_raises_the_audits_and_takes_only_its_share(world: Any) -> 
     for _ in range(2):
         keeper.operate(world.pattern, "promote", "tester", "", force=True)
     world.idle()
-    assert [scope.share for scope in keeper.board.scopes("audit")] == [0.025]
+    assert [scope.share for scope in keeper.board.scopes("audit")] == [0.02]
     world.add_student(newer)
     assert [scope.share for scope in keeper.board.scopes("audit")] == [0.2]
     keeper.operate(world.pattern, "promote", "tester", "", student=newer, force=True)

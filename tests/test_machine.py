@@ -156,13 +156,13 @@ def test_a_futile_student_is_blocked_in_shadow_and_in_canary() -> None:
 
 def test_the_guard_warns_calms_down_and_demotes() -> None:
     state = in_live(epsilon=0.05)
-    assert shares(state) == (1.0, 0.0, 0.025)
+    assert shares(state) == (1.0, 0.0, 0.02)
     state, seen = run(sessions("live", 1.0), state)
     assert [(t.kind, t.reason) for t in seen] == [("audit", "guard_warns")]
     assert shares(state).audit == 1.0
     state, seen = run(sessions("live", *[0.0] * 80), state)
     assert [t.reason for t in seen] == ["guard_calm"]
-    assert shares(state).audit == 0.025
+    assert shares(state).audit == 0.02
     state, seen = run(sessions("live", *[1.0] * 10), state)
     assert [t.reason for t in seen] == ["guard_warns", "guard"]
     assert state.state == "quarantined"
@@ -245,7 +245,7 @@ def test_promotion_beyond_the_evidence_is_marked_until_the_evidence_catches_up()
     assert state.canary is not None
     caught, seen = run(sessions("canary", *[0.0] * 60), state)
     assert [(t.kind, t.reason, t.forced) for t in seen] == [("mark", "evidence_caught_up", False)]
-    assert (caught.state, caught.forced, shares(caught).audit) == ("live", False, 0.025)
+    assert (caught.state, caught.forced, shares(caught).audit) == ("live", False, 0.02)
 
 
 def test_a_forced_student_that_turns_out_bad_must_go() -> None:

@@ -141,7 +141,8 @@ class Desk(World):
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with Desk(tmp_path_factory.mktemp("desk")) as found:
+    found = Desk(tmp_path_factory.mktemp("desk"))
+    with found:
         found.open()
         yield found
 

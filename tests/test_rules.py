@@ -149,7 +149,7 @@ def test_shares_of_each_state() -> None:
     assert shares(shadow(GATE)) == (0.0, 1.0, 0.0)
     assert shares(serving(GATE, share=0.4)) == (0.4, 0.0, 1.0)
     live = serving(GATE, state="live")
-    assert shares(live).audit == 0.025
+    assert shares(live).audit == 0.02
     assert shares(msgspec.structs.replace(live, warned=True)).audit == 1.0
     assert shares(msgspec.structs.replace(live, forced=True)).audit == 1.0
     assert shares(serving(GATE, state="blocked")) == (0.0, 0.02, 0.0)
