@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from . import config
-from .listings import DataOption, JsonOption, ask, show
+from .listings import DataOption, JsonOption, ask, show, tell
 from .proxy.admin_client import AdminClient
 from .traffic.errors import UnknownName
 
@@ -79,6 +79,12 @@ def guess(pattern: PatternArgument, data: DataOption = None, as_json: JsonOption
     with AdminClient.open(chosen.data, chosen.control()) as client:
         found = client.post(f"{_path(pattern)}/guess", {"who": getpass.getuser()})
     show(found["tools"], as_json, _COLUMNS)
+
+
+@tools.command("recompare")
+def recompare(pattern: PatternArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Compare the pattern's stored pairs anew, under the rules of today; what people said stays."""
+    show(tell(data, f"{_path(pattern)}/recompare", {"who": getpass.getuser()}), as_json)
 
 
 def _path(pattern: str) -> str:

@@ -85,7 +85,7 @@ class Admin:
         patterns = PatternAdmin(self.overview, self.clock, self._one)
         add_patterns(app, patterns)
         add_verdicts(app, self.overview.store, self.policies, self._one, self.clock)
-        add_tools(app, self.policies, self._one)
+        add_tools(app, self.overview.store, self.policies, self._one, self.clock)
         add_judge(app, JudgeAdmin(self.overview, self.data.read_secret(), self.clock, self._one))
         site = Site(self.overview, self.data, patterns, self.policies, self.clock, started=self.clock())
         add_pages(app, Pages(site, self.token))

@@ -8,8 +8,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
+from ..traffic.store import Store
 from ..traffic.tool_policy import ToolRule
 from .admin_http import answer, read_body
+from .recompare import recompare
 from .tool_policies import PolicyBook
 
 
@@ -22,18 +24,30 @@ class ToolsOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
-class GuessOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /api/patterns/PATTERN/tools/guess`."""
+class WhoOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /api/patterns/PATTERN/tools/guess` and `…/recompare`."""
 
     who: str = "api"
 
 
-def add_tools(app: FastAPI, policies: PolicyBook, one: Callable[[str], str]) -> None:
+def add_tools(
+    app: FastAPI, store: Store, policies: PolicyBook, one: Callable[[str], str], clock: Callable[[], float]
+) -> None:
     """Add the routes under `/api/patterns/PATTERN/tools`. `one`: id of the one pattern of an id or name."""
 
     @app.get("/api/patterns/{pattern}/tools")
     def tools(pattern: str) -> Response:
         return answer(_shown(policies, one(pattern)))
+
+    @app.post("/api/patterns/{pattern}/tools/recompare")
+    async def again(pattern: str, request: Request) -> Response:
+        order = await read_body(request, WhoOrder)
+
+        def work() -> Response:
+            wanted = one(pattern)
+            return answer(recompare(store, wanted, policies.policy(wanted), clock(), order.who))
+
+        return await run_in_threadpool(work)
 
     @app.put("/api/patterns/{pattern}/tools")
     async def change(pattern: str, request: Request) -> Response:
@@ -48,7 +62,7 @@ def add_tools(app: FastAPI, policies: PolicyBook, one: Callable[[str], str]) -> 
 
     @app.post("/api/patterns/{pattern}/tools/guess")
     async def guess(pattern: str, request: Request) -> Response:
-        order = await read_body(request, GuessOrder)
+        order = await read_body(request, WhoOrder)
 
         def work() -> Response:
             wanted = one(pattern)

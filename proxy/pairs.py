@@ -129,6 +129,7 @@ def show_pair(store: Store, pair_id: str, policy: ToolPolicy) -> dict[str, Any]:
     row = _row(store, key)
     request = requests_of(store, [key.call_id]).get(key.call_id) or {}
     theirs, ours = (_message(row[name]) for name in ("teacher", "student_answer"))
+    said = verdicts_of(store, key)
     first = {
         "seq": 0,
         "at": row["at"],
@@ -140,7 +141,6 @@ def show_pair(store: Store, pair_id: str, policy: ToolPolicy) -> dict[str, Any]:
         "comparator": row["comparator"],
         "policy": row["policy"],
     }
-    said = verdicts_of(store, key)
     return {
         **asdict(_pair(row)),
         "input": request,

@@ -119,7 +119,9 @@ class PolicyBook:
                 mine.pop(PERSON, None)
             else:
                 mine[row["source"]] = row
-        tools = tools_in_use(self._store, pattern_id)
+        # A pattern that was merged from others may have offered other tools before: their rules hold as well.
+        tools = {**tools_in_use(self._store, pattern_id), **{name: {} for name in said}}
+        tools |= tools_in_use(self._store, pattern_id)
         ruled = tuple(self._ruled(name, tools[name], said.get(name, {})) for name in tools)
         return Known(ruled, ToolPolicy(rules={one.tool: one.rule for one in ruled if one.rule != CAUTIOUS}))
 

@@ -78,11 +78,25 @@ FROM comparisons WHERE {_THIS}
 """
 
 
+# What the rules said when the pair was made stands in the comparison alone, until they speak again.
+_KEEP_FIRST = f"""
+INSERT INTO verdicts BY NAME SELECT (SELECT coalesce(max(seq), 0) + 1 FROM verdicts) AS seq, comparisons."at" AS "at",
+    call_id, student, kind, pattern_id, '{RULES}' AS source, 'comparator ' || comparator AS who,
+    CASE WHEN ruled_loss = 0 THEN '{ACCEPT}' ELSE '{REJECT}' END AS verdict, ruled_loss AS loss, ruled_reason AS reason,
+    comparator, policy, 0 AS asked
+FROM comparisons WHERE {_THIS}
+    AND NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.source = '{RULES}' AND v.call_id = comparisons.call_id
+        AND v.student = comparisons.student AND v.kind = comparisons.kind)
+"""
+
+
 def say(store: Store, said: Said) -> None:
     """Keep one verdict and let the comparison follow. Raises UnknownName for a pair that is not in the store."""
     key = said.key._asdict()
     values = {name: value for name, value in vars(said).items() if name != "key"}
     with store.transaction():
+        if said.source == RULES:
+            store.execute(_KEEP_FIRST, key)
         if not store.execute(_INSERT, key | values):
             raise UnknownName(f"There is no pair {said.key.text!r}. List them with: tutelage pairs list")
         if said.source == RULES:
@@ -108,7 +122,7 @@ def verdicts_of(store: Store, key: PairKey) -> list[dict[str, Any]]:
     sql = f"""
         SELECT seq, verdicts."at", source, who, verdict, loss, reason, comparator, policy, asked, prompt_tokens,
             completion_tokens, usd
-        FROM verdicts WHERE {_THIS} ORDER BY seq
+        FROM verdicts WHERE {_THIS} ORDER BY verdicts."at", seq
     """
     return store.query(sql, key._asdict())
 

@@ -47,6 +47,7 @@ def test_a_rule_is_set_in_parts_shown_with_its_history_and_given_back(run: Any) 
     [row] = read(run("set", "PATTERN", "set_status", "--reset", "--json"))
     assert (row["kind"], row["source"]) == ("write", "guess")
     assert "set_status" in run("guess", "PATTERN").stdout
+    assert read(run("recompare", "PATTERN", "--json")) == {"pairs": 0, "changed": 0}
 
 
 def test_settings_hold_for_a_tool_of_that_name(run: Any) -> None:
