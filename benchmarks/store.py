@@ -6,7 +6,8 @@ The runs are interleaved, 50 agents at a time, as calls that the data plane woul
 conversation in each request, answers in OpenAI's wire form, session keys, no trajectory ids. Ingest gets encoded
 records in batches of 2,000, with the recogniser of patterns switched on. Rates are per CPU second of the one core that
 the process is pinned to, the best of the rounds, so that a busy machine does not pass for a slow program; the seconds
-on the wall are among the raw results. `streamed` is the same traffic with answers as event streams.
+on the wall are among the raw results. `streamed` is the same traffic with answers as event streams; `in_turn` and
+`in_bursts` are one round each with the agents in a fixed order, and with most calls following one of the same agent.
 
 Sizes are what the database file has grown by after a checkpoint, beside the same bodies as JSON lines, as gzip'd JSON
 lines (level 6), and the same records in a DuckDB file with one row a call.
@@ -21,7 +22,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from tutelage.traffic.store import Store
 
 from .report import ROOT, Bar, at_least, at_most, finish, start
 
-SETS = ("tau", "agentdojo")
+SETS = ("tau", "agentdojo", "ha_assist")
 AGENTS = 50
 BATCH = 2_000
 RATE = 15_000
@@ -83,7 +84,7 @@ def _bars(name: str, found: dict[str, Any]) -> list[Bar]:
 def _measure(path: Path, quick: bool, seed: int) -> dict[str, Any]:
     runs = list(islice(read_recorded(path), 60 if quick else None))
     random.Random(seed).shuffle(runs)
-    records = list(_interleaved(runs, random.Random(seed)))
+    records = list(_interleaved(runs, random.Random(seed), _at_random))
     payloads = [encode(record) for record in records]
     streamed = [encode(record) for record in map(_streamed, records)]
     folder = Path(tempfile.mkdtemp(prefix="tutelage-store-"))
@@ -95,6 +96,10 @@ def _measure(path: Path, quick: bool, seed: int) -> dict[str, Any]:
             "calls_per_cpu_s": round(len(records) / min(cpu for cpu, *_ in rounds)),
             "calls_per_wall_s": [round(len(records) / wall) for _, wall, *_ in rounds],
             "streamed_per_cpu_s": round(len(records) / _ingest(folder / "streamed.duckdb", streamed)[0]),
+            **{
+                f"{order.__name__.strip('_')}_per_cpu_s": _rate(folder, list(_interleaved(runs, chance, order)))
+                for order, chance in ((_in_turn, random.Random(seed)), (_in_bursts, random.Random(seed)))
+            },
             "store_bytes": rounds[0][2],
             "wrong": abs(rounds[0][3] - len(records)),
             "rows_bytes": _rows(folder / "rows.duckdb", records),
@@ -104,13 +109,34 @@ def _measure(path: Path, quick: bool, seed: int) -> dict[str, Any]:
         shutil.rmtree(folder)
 
 
-def _interleaved(runs: Sequence[RecordedTrajectory], chance: random.Random) -> Iterator[CallRecord]:
+def _rate(folder: Path, records: Sequence[CallRecord]) -> int:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        return round(len(records) / _ingest(Path(name) / "x.duckdb", [encode(record) for record in records])[0])
+
+
+Order = Callable[[int, int, random.Random], int]
+"""The next agent's place, by the number of agents and the place of the one before."""
+
+
+def _at_random(agents: int, before: int, chance: random.Random) -> int:
+    return chance.randrange(agents)
+
+
+def _in_turn(agents: int, before: int, chance: random.Random) -> int:
+    return (before + 1) % agents
+
+
+def _in_bursts(agents: int, before: int, chance: random.Random) -> int:
+    return before % agents if chance.random() < 0.8 else chance.randrange(agents)
+
+
+def _interleaved(runs: Sequence[RecordedTrajectory], chance: random.Random, order: Order) -> Iterator[CallRecord]:
     """The calls of all runs, AGENTS of them at a time, 20 calls a second."""
     waiting = iter(runs)
     active = [(run, iter(run.calls)) for run in islice(waiting, AGENTS)]
-    at = 1_800_000_000.0
+    at, place = 1_800_000_000.0, 0
     while active:
-        place = chance.randrange(len(active))
+        place = order(len(active), place, chance)
         run, calls = active[place]
         call = next(calls, None)
         if call is None:

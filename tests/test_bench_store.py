@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+SETS = ("tau", "agentdojo", "ha_assist")
 
 
 def run_of(number: int) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def run_of(number: int) -> dict[str, Any]:
 
 
 def test_it_measures_what_it_says(tmp_path: Path) -> None:
-    for name in ("tau", "agentdojo"):
+    for name in SETS:
         with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt") as file:
             file.writelines(json.dumps(run_of(number)) + "\n" for number in range(80))
     results = tmp_path / "results.json"
@@ -30,11 +31,12 @@ def test_it_measures_what_it_says(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
     raw = json.loads(results.read_text())["raw"]
-    for name in ("tau", "agentdojo"):
+    for name in SETS:
         found = raw[name]
         assert (found["calls"], found["wrong"]) == (60 * 4, 0)
         assert found["json_bytes"] > found["gzip_bytes"] > 0
-        assert min(found["calls_per_cpu_s"], found["streamed_per_cpu_s"], found["store_bytes"]) > 0
+        rates = ("calls_per_cpu_s", "streamed_per_cpu_s", "in_turn_per_cpu_s", "in_bursts_per_cpu_s")
+        assert min(found[name] for name in (*rates, "store_bytes")) > 0
 
 
 def test_without_the_data_it_says_where_it_looked(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ prompt tokens include those that came from a cache.
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -58,17 +58,21 @@ Read = Callable[[Message, CallRecord], Answer]
 """What a body says. May raise whatever odd content leads to."""
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What `number` lets pass."""
+
+
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: _Count | None = None
+    reasoning_tokens: _Count | None = None
 
 
 _NO_DETAILS = _Details()
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -107,11 +111,8 @@ def _usual_answer(record: CallRecord) -> Answer | None:
     usage = body.usage
     if usage is not None:
         prompt, completion = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
-        answer.prompt_tokens, answer.completion_tokens = number(usage.prompt_tokens), number(usage.completion_tokens)
-        answer.cached_tokens, answer.reasoning_tokens = (
-            number(prompt.cached_tokens),
-            number(completion.reasoning_tokens),
-        )
+        answer.prompt_tokens, answer.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+        answer.cached_tokens, answer.reasoning_tokens = prompt.cached_tokens, completion.reasoning_tokens
     answer.upstream_id = body.id or ""
     return answer
 

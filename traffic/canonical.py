@@ -195,7 +195,13 @@ def message_id(parent: str, message: Any) -> str:
 
 def name_of(parent: str, content: bytes) -> str:
     """`message_id` of a message whose canonical bytes are known already."""
-    return blake2b(parent.encode() + content, digest_size=16, person=_MESSAGE_TAG).hexdigest()
+    state = _message_state()
+    state.update(parent.encode() + content)
+    return state.hexdigest()
+
+
+# A copy of a state that is set up takes half the time of setting one up.
+_message_state = blake2b(digest_size=16, person=_MESSAGE_TAG).copy
 
 
 def chain(messages: Iterable[Any]) -> list[str]:

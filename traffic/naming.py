@@ -5,7 +5,8 @@ takes over the name with the next version: the name is inherited, the evidence i
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from functools import lru_cache
 
 from .facts import Facts
 from .patterns import PatternEntry
@@ -38,8 +39,8 @@ def relative_of(entries: Iterable[PatternEntry], facts: Facts, skeleton: tuple[s
             continue
         seen.add(entry.agent_id)
         same_tools = _overlap(tools, set(entry.tool_names))
-        same_text = _overlap(words, _words(entry.skeleton))
-        if same_tools >= _SAME_TOOLS and same_text >= _SAME_TEXT and same_tools + same_text > best:
+        same_text = _overlap(words, _words(entry.skeleton)) if same_tools >= _SAME_TOOLS else 0.0
+        if same_text >= _SAME_TEXT and same_tools + same_text > best:
             best, name = same_tools + same_text, entry.name
     return name
 
@@ -66,10 +67,12 @@ def _from_tools(names: tuple[str, ...]) -> str:
     return f"{first}+{others}".lower() if others > 0 else first.lower()
 
 
-def _words(skeleton: tuple[str, ...]) -> set[str]:
-    return {word for line in skeleton if line != GAP for word in _PLACEHOLDER.sub(" ", line).split()}
+# Every new agent is compared with all known ones.
+@lru_cache(maxsize=256)
+def _words(skeleton: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(word for line in skeleton if line != GAP for word in _PLACEHOLDER.sub(" ", line).split())
 
 
-def _overlap(one: set[str], other: set[str]) -> float:
+def _overlap(one: Set[str], other: Set[str]) -> float:
     """Share of the union that both have; 1 for two empty sets."""
     return len(one & other) / len(one | other) if one | other else 1.0

@@ -137,8 +137,18 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if kind is not _UUID:
         return pa.array(values, kind)
     # DuckDB takes such an array as it is; reading the ids as texts took it longer than writing them.
-    raws = [None if name is None else bytes.fromhex(name.replace("-", "")) for name in values]
-    return pa.ExtensionArray.from_storage(kind, pa.array(raws, pa.binary(16)))
+    return pa.ExtensionArray.from_storage(kind, _raw_ids(values))
+
+
+def _raw_ids(names: Sequence[str | None]) -> pa.Array:
+    """The 16 bytes of each id."""
+    kind = pa.binary(16)
+    given = [name for name in names if name is not None]
+    raw = bytes.fromhex("".join(given).replace("-", ""))
+    if len(given) < len(names):
+        each = iter([raw[start : start + 16] for start in range(0, len(raw), 16)])
+        return pa.array([None if name is None else next(each) for name in names], kind)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(names), [None, pa.py_buffer(raw)])
 
 
 def _found(row: Row) -> tuple[Any, ...]:

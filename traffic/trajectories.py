@@ -76,7 +76,8 @@ class Node(msgspec.Struct, eq=False, gc=False):
     repeated: bool = False
 
 
-Names = Generations[tuple[str | int, ...], list[Node]]
+Names = Generations[tuple[str | int, ...], Node | list[Node]]
+"""Nearly always one: a list for each would be work for the garbage collector."""
 
 
 @dataclass
@@ -187,7 +188,10 @@ class Finder:
     @staticmethod
     def _fitting(names: Names, step: Step, key: tuple[str | int, ...]) -> Sequence[Node]:
         """The calls of that name that may be of the step's run."""
-        nodes = names.get(key) or ()
+        found = names.get(key)
+        if found is None:
+            return ()
+        nodes = found if isinstance(found, list) else (found,)
         if not step.explicit:
             return nodes
         return [node for node in nodes if node.trajectory_id == f"x:{step.explicit}"]
@@ -216,8 +220,10 @@ class Finder:
 def _append(names: Names, key: tuple[str | int, ...], node: Node) -> None:
     nodes = names.get(key)
     if nodes is None:
-        names[key] = [node]
+        names[key] = node
         return
+    if not isinstance(nodes, list):
+        nodes = names[key] = [nodes]
     nodes.append(node)
     if len(nodes) % 32 == 0:
         # Where many runs are equal, those that have gone on are no longer asked for, but for the newest.
