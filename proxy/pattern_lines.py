@@ -1,12 +1,14 @@
 """One line of figures per pattern: what the page of patterns shows and `/tables/patterns` gives."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..traffic import queries
 from ..traffic.errors import BadInput
 from ..traffic.opportunities import Opportunity, opportunities
 from .explain import explain
-from .ledger import Ledger, total
+from .ledger import Ledger, Line, total
+from .savings import PatternLine as Net
 from .views import DAY_S, Site
 from .views_changes import REASONS
 from .views_queries import Pulse, last_transitions, pulses
@@ -54,8 +56,9 @@ class PatternLine:
     teacher_cost: float | None
     """Dollars a call; None: unknown."""
     dollars_saved: float | None
-    """Net; None: unknown."""
+    """After all costs; None: unknown."""
     tokens_saved: float
+    """Of the teacher, avoided; audits not taken off."""
     would_save: float | None
     """Dollars a month that teaching it would save, lower end; None: unknown or not looked at yet."""
     would_save_high: float | None
@@ -73,7 +76,8 @@ def pattern_lines(site: Site, order: str = "calls") -> list[PatternLine]:
     if order not in ORDERS:
         raise BadInput(f"Patterns are ordered by {', '.join(ORDERS)}, not {order!r}.")
     now = site.clock()
-    book = site.ledger(0.0)
+    paid = _paid(site.ledger(0.0))
+    nets = {one.pattern_id: one for one in site.balance(0.0).patterns}
     known = pattern_pulses(site)
     changes = site.memo.get("last transitions", lambda: last_transitions(site.store))
     chances = site.memo.later("opportunities", lambda: _opportunities(site, now), OPPORTUNITIES_S) or {}
@@ -82,7 +86,8 @@ def pattern_lines(site: Site, order: str = "calls") -> list[PatternLine]:
         change = changes.get(row.pattern_id)
         why = REASONS.get(change["reason"], change["reason"]) if change else ""
         told = (change["at"], f"{change['before']} → {change['after']}: {why}") if change else (None, "")
-        lines.append(_pattern_line(site, row, book, known.get(row.pattern_id), chances.get(row.pattern_id), told))
+        costs = Costs(paid.get(row.pattern_id), nets.get(row.pattern_id))
+        lines.append(_pattern_line(site, row, costs, known.get(row.pattern_id), chances.get(row.pattern_id), told))
     keys = {
         "calls": lambda line: -line.calls,
         "name": lambda line: (line.name, line.role),
@@ -93,6 +98,29 @@ def pattern_lines(site: Site, order: str = "calls") -> list[PatternLine]:
         "changed": lambda line: -(line.changed_at or 0.0),
     }
     return sorted(lines, key=keys[order])
+
+
+class Costs(NamedTuple):
+    """One pattern's money."""
+
+    a_call: float | None
+    """Of the teacher, in dollars; None: unknown."""
+    net: Net | None
+    """What its students have brought; None: there were none."""
+
+
+def _paid(book: Ledger) -> dict[str, float | None]:
+    """Dollars for a call of the teacher, by pattern."""
+    lines: dict[str, list[Line]] = {}
+    for line in book.lines:
+        if line.route == "teacher":
+            lines.setdefault(line.pattern_id, []).append(line)
+    spent = {pattern: total(line.dollars for line in own) for pattern, own in lines.items()}
+    calls = {pattern: sum(line.calls for line in own) for pattern, own in lines.items()}
+    return {
+        pattern: dollars / calls[pattern] if dollars is not None and calls[pattern] else None
+        for pattern, dollars in spent.items()
+    }
 
 
 def pattern_pulses(site: Site) -> dict[str, Pulse]:
@@ -111,7 +139,7 @@ def _opportunities(site: Site, now: float) -> dict[str, Opportunity]:
 def _pattern_line(
     site: Site,
     row: queries.PatternSummary,
-    book: Ledger,
+    costs: Costs,
     pulse: Pulse | None,
     chance: Opportunity | None,
     change: tuple[float | None, str],
@@ -120,9 +148,6 @@ def _pattern_line(
     facts = explain(state)
     low, high = facts["interval"] or (0.0, 1.0)
     gate = facts.get(state.state) or {}
-    saving = next((one for one in book.savings if one.pattern_id == row.pattern_id), None)
-    served = [line for line in book.lines if line.pattern_id == row.pattern_id and line.route == "teacher"]
-    spent, answered = total(line.dollars for line in served), sum(line.calls for line in served)
     dollars = chance.dollars_saved if chance else None
     return PatternLine(
         pattern_id=row.pattern_id,
@@ -148,9 +173,9 @@ def _pattern_line(
         missing=facts["next"],
         teacher_ms=pulse.teacher_ms if pulse else None,
         student_ms=pulse.student_ms if pulse else None,
-        teacher_cost=spent / answered if spent is not None and answered else None,
-        dollars_saved=saving.dollars if saving else 0.0,
-        tokens_saved=saving.tokens if saving else 0.0,
+        teacher_cost=costs.a_call,
+        dollars_saved=costs.net.net if costs.net else 0.0,
+        tokens_saved=costs.net.tokens_avoided if costs.net else 0.0,
         would_save=dollars.low if dollars else None,
         would_save_high=dollars.high if dollars else None,
         repetitive=chance.repetitive.share if chance else None,

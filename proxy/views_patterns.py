@@ -90,7 +90,7 @@ def _view(line: PatternLine, pulse: Pulse | None, now: float) -> PatternView:
         calls_by_route=by_route(line),
         spark=sparkline(pulse.counts) if pulse else "",
         cost=f"teacher {money(line.teacher_cost)} a call",
-        saved=f"{money(line.dollars_saved)} saved" if line.student_calls else "nothing served yet",
+        saved=f"net {money(line.dollars_saved)}" if line.student_calls else "nothing served yet",
         latency=f"teacher {millis(line.teacher_ms)} · student {millis(line.student_ms)}",
         would_save=_would_save(line),
         would_save_note=_repetitive(line),

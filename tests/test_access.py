@@ -54,7 +54,7 @@ def test_programs_are_told_and_browsers_are_sent_to_the_login() -> None:
 
 @pytest.mark.parametrize("given", ["", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer ä"])
 def test_a_wrong_token_opens_nothing(given: str) -> None:
-    headers = {"authorization": given.encode("utf-8")}
+    headers = {b"authorization": given.encode()}
     assert guarded(TOKEN).get("/api/status", headers=headers).status_code == 401
 
 
