@@ -47,8 +47,8 @@ LIMIT_MS = 300.0
 MEMORY = "4GB"
 CALLS, QUICK_CALLS = 10_000_000, 200_000
 NOW = store_world.END
-NOT_PAGES = ("/api/store/stats",)
-"""Walks all messages, for a person's question: measured once, without a bar."""
+ANALYSES = ("/api/store/stats", "/api/patterns/opportunities")
+"""Read all messages, or thousands of conversations, for a person's question: measured once each, without a bar."""
 
 Ask = Callable[[], object]
 
@@ -107,8 +107,7 @@ def _measure(data: DataDir, raw: dict[str, Any], chance: random.Random) -> list[
             for name, asks in _questions(world, client):
                 found[name] = _rounds(asks, raw["rounds"])
                 print(f"{name}: {found[name]}", file=sys.stderr)
-            for path in NOT_PAGES:
-                raw[f"{path} in s"] = _timed(lambda path=path: client.get(path))[0]
+            raw["analyses_s"] = {path: _timed(lambda path=path: client.get(path))[0] for path in ANALYSES}
         raw["questions"] = found
         raw |= world.size() | {"peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
         return [at_most(f"{name}: p95", one["p95_ms"], "ms", LIMIT_MS) for name, one in found.items()]
@@ -203,7 +202,7 @@ def _questions(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
 def _addresses(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
     """Every address that only reads, with the parts that it needs filled in."""
     for route in world.plane.app.routes:
-        if not isinstance(route, APIRoute) or "GET" not in (route.methods or ()) or route.path in NOT_PAGES:
+        if not isinstance(route, APIRoute) or "GET" not in (route.methods or ()) or route.path in ANALYSES:
             continue
         names = list(route.param_convertors)
         needed = [field.alias for field in route.dependant.query_params if field.field_info.is_required()]

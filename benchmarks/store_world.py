@@ -76,7 +76,8 @@ def _write_agents(store: Store, calls: int, seed: int) -> None:
     tool = {"type": "function", "function": {"name": "lookup", "parameters": {"type": "object", "properties": {}}}}
     body = msgspec.json.encode([tool]).decode()
     store.execute(
-        f"INSERT INTO toolsets SELECT md5('tools/' || n)::UUID, '{body}', ['lookup', 'update'] FROM range({AGENTS}) t(n)"
+        f"INSERT INTO toolsets SELECT md5('tools/' || n)::UUID, '{body}', ['lookup', 'update'] "
+        f"FROM range({AGENTS}) t(n)"
     )
     # Prompts with a clock or a list of devices in them come in many forms, the others in one.
     store.execute(f"""
@@ -126,9 +127,10 @@ SELECT id::UUID AS call_id, started_at, '/v1/chat/completions' AS endpoint, call
     CASE WHEN served THEN '{student}' ELSE '' END AS student, 'default' AS teacher,
     CASE WHEN served AND luck >= 0.01 THEN '{student}' ELSE ['gpt-4o-2024-08-06', 'gpt-4.1', 'claude-sonnet-4-5',
         'gpt-4o-mini', 'own-model'][1 + agent % 5] END AS model,
-    CASE WHEN agent = {agents} - 1 THEN NULL ELSE format('p_{{:010x}}', agent * 2 + (turn > 0)::INTEGER) END AS pattern_id,
-    CASE WHEN agent = {agents} - 1 THEN NULL ELSE format('a_{{:010x}}', agent) END AS agent_id,
-    trajectory_id, turn, concat('s', run) AS session, '' AS hint, md5(concat(run, '/', 1 + 2 * turn))::UUID AS request_tail,
+    CASE WHEN agent < {agents} - 1 THEN format('p_{{:010x}}', agent * 2 + (turn > 0)::INTEGER) END AS pattern_id,
+    CASE WHEN agent < {agents} - 1 THEN format('a_{{:010x}}', agent) END AS agent_id,
+    trajectory_id, turn, concat('s', run) AS session, '' AS hint,
+    md5(concat(run, '/', 1 + 2 * turn))::UUID AS request_tail,
     CASE WHEN luck > 0.985 THEN NULL ELSE md5(concat(run, '/', 2 + 2 * turn))::UUID END AS response_id,
     md5('tools/' || agent)::UUID AS toolset_id, '{{"model":"teacher","temperature":0}}' AS params,
     CASE WHEN luck > 0.99 THEN 500 ELSE 200 END AS status, luck < 0.5 AS stream,
@@ -145,27 +147,31 @@ INSERT INTO messages
 SELECT md5(concat(run, '/', depth))::UUID, CASE WHEN depth = 1 THEN md5(concat('system/', agent, '/', variant))::UUID
     ELSE md5(concat(run, '/', depth - 1))::UUID END, depth, role, body
 FROM (
-    SELECT run, turn, agent, variant, started_at, 1 + 2 * turn AS depth, CASE WHEN turn = 0 THEN 'user' ELSE 'tool' END AS role,
+    SELECT run, turn, agent, variant, started_at, 1 + 2 * turn AS depth,
+        CASE WHEN turn = 0 THEN 'user' ELSE 'tool' END AS role,
         CASE WHEN turn = 0
             THEN concat('{{"content":"Please look after order ', tail, ' of customer ', run, '. ',
                 repeat('It was late. ', (luck * 12)::INTEGER), '","role":"user"}}')
-            ELSE concat('{{"content":"{{\\"status\\":\\"open\\",\\"rows\\":[', repeat(concat('{{\\"id\\":\\"', substr(tail, 1, 8),
-                '\\",\\"amount\\":', (luck * 1000)::INTEGER, '}},'), 1 + (luck * 30)::INTEGER), ']}}","role":"tool","tool_call_id":"call_',
-                turn - 1, '"}}') END AS body
+            ELSE concat('{{"content":"{{\\"status\\":\\"open\\",\\"rows\\":[',
+                repeat(concat('{{\\"id\\":\\"', substr(tail, 1, 8), '\\",\\"amount\\":', (luck * 1000)::INTEGER, '}},'),
+                    1 + (luck * 30)::INTEGER),
+                ']}}","role":"tool","tool_call_id":"call_', turn - 1, '"}}') END AS body
     FROM found
     UNION ALL
     SELECT run, turn, agent, variant, started_at, 2 + 2 * turn, 'assistant', CASE WHEN turn + 1 < turns
         THEN concat('{{"role":"assistant","tool_calls":[{{"function":{{"arguments":{{"order":"', substr(tail, 1, 12),
             '","page":', (luck * 9)::INTEGER, '}},"name":"', CASE WHEN luck < 0.7 THEN 'lookup' ELSE 'update' END,
             '"}},"id":"call_', turn, '","type":"function"}}]}}')
-        ELSE concat('{{"content":"Order ', tail, ' is done. ', repeat('Anything else? ', (luck * 9)::INTEGER), '","role":"assistant"}}') END
+        ELSE concat('{{"content":"Order ', tail, ' is done. ', repeat('Anything else? ', (luck * 9)::INTEGER),
+            '","role":"assistant"}}') END
     FROM found WHERE luck <= 0.985
 ) ORDER BY started_at
 """,
     """
 INSERT INTO trajectories BY NAME
-SELECT trajectory_id, explicit, any_value(CASE WHEN agent = {agents} - 1 THEN NULL ELSE format('a_{{:010x}}', agent) END)
-    AS agent_id, any_value(caller) AS caller, any_value(concat('s', run)) AS session, min(started_at) AS first_at,
+SELECT trajectory_id, explicit,
+    any_value(CASE WHEN agent < {agents} - 1 THEN format('a_{{:010x}}', agent) END) AS agent_id,
+    any_value(caller) AS caller, any_value(concat('s', run)) AS session, min(started_at) AS first_at,
     max(started_at) AS last_at, count(*) AS calls, arg_max(luck, turn) < 0.9 AS success,
     CASE WHEN run % 11 = 0 THEN 'verifier:ok' ELSE 'heuristic' END AS success_source, TRUE AS finished
 FROM found GROUP BY run, trajectory_id, explicit

@@ -61,7 +61,7 @@ def test_few_and_scattered_bodies_are_found_too(store: Store, parents: dict[UUID
 
 
 def test_a_place_that_is_wrong_costs_time_only(store: Store, parents: dict[UUID, UUID]) -> None:
-    links = links_of(store, list(parents)[:100])
+    links = links_of(store, list(parents)[: 2 * DENSE])
     moved = {name: Link(link.parent_id, link.place + 3) for name, link in links.items()}
     assert bodies_of(store, moved) == bodies_of(store, links)
     gone = moved | {UUID(int=9): Link(ROOT, 5)}

@@ -18,6 +18,7 @@ from tutelage.traffic.store import Store
 from tutelage.traffic.sums import ADD_CALLERS, ADD_LATENCIES, ADD_RUNS, ADD_TRAFFIC
 
 Make = Callable[..., CallRecord]
+OTHER = "0190a000-0000-7000-8000-000000000001"
 ADDING = {"traffic_hours": ADD_TRAFFIC, "latency_days": ADD_LATENCIES, "caller_days": ADD_CALLERS}
 
 
@@ -27,8 +28,22 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+_SUMS = ("attempts", "calls", "failed", "fallback_calls", "fell_back", "prompt_tokens", "completion_tokens", "metered")
+_ADDED_UP = {
+    "traffic_hours": "SELECT hour, pattern_id, route, model, student, status, meant, "
+    + ", ".join(f"sum({name})::BIGINT" for name in _SUMS)
+    + ", min(first_at), max(last_at) FROM traffic_hours GROUP BY ALL ORDER BY ALL",
+    "latency_days": "SELECT * EXCLUDE attempts, sum(attempts)::BIGINT FROM latency_days GROUP BY ALL ORDER BY ALL",
+    "caller_days": "SELECT day, caller, route, model, sum(attempts)::BIGINT, sum(prompt_tokens)::BIGINT, "
+    "sum(completion_tokens)::BIGINT, sum(metered)::BIGINT, sum(unmetered)::BIGINT "
+    "FROM caller_days GROUP BY ALL ORDER BY ALL",
+}
+
+
 def kept(store: Store) -> dict[str, list[tuple[object, ...]]]:
-    return {name: store.rows(f"SELECT * FROM {name} ORDER BY ALL") for name in (*ADDING, "pattern_runs")}
+    """As the views say it, with the rows of one key added up."""
+    found = {name: store.rows(_ADDED_UP[name]) for name in ADDING}
+    return found | {"pattern_runs": store.rows("SELECT * FROM pattern_runs ORDER BY ALL")}
 
 
 def counted(store: Store) -> dict[str, list[tuple[object, ...]]]:
@@ -88,7 +103,7 @@ def some_calls(make_call: Make, chance: random.Random, start: float, count: int)
     return calls
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_sums_follow_everything_that_happens_to_calls(store: Store, make_call: Make, seed: int) -> None:
     chance, ingest, at = random.Random(seed), Ingest(store, Late()), 10_000.0
     for _ in range(6):
@@ -97,6 +112,10 @@ def test_sums_follow_everything_that_happens_to_calls(store: Store, make_call: M
         ingest.apply(payloads + payloads[:3], {})
         at += 20.0 * len(calls) - chance.random() * 300
         assert kept(store) == counted(store)
+        if chance.random() < 0.5:
+            rollup.settle(store)
+            assert store.value("SELECT count(*) FROM uncounted") == 0
+            assert kept(store) == counted(store)
     assert store.value("SELECT count(*) FROM calls WHERE retried") > 0
     assert {row[0] for row in store.rows("SELECT DISTINCT pattern_id FROM pattern_runs")} == {"p_now", "p_late"}
     before, now = store.value("SELECT count(*) FROM calls"), at + 3_600.0
@@ -113,7 +132,9 @@ def test_a_batch_that_fails_leaves_the_sums_alone(store: Store, make_call: Make)
 
     def count_and_fail() -> None:
         with store.transaction():
-            rollup.count(store, store.arrow("SELECT * REPLACE (call_id::VARCHAR AS call_id) FROM calls"))
+            store.execute("INSERT INTO calls SELECT * REPLACE (CAST(? AS UUID) AS call_id) FROM calls", [OTHER])
+            new = f"SELECT * REPLACE (call_id::VARCHAR AS call_id) FROM calls WHERE call_id = '{OTHER}'"
+            rollup.count(store, store.arrow(new))
             assert kept(store) != before
             raise ZeroDivisionError
 

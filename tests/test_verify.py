@@ -9,7 +9,7 @@ import pytest
 
 from tutelage.traffic.ingest import Ingest
 from tutelage.traffic.records import CallRecord, encode
-from tutelage.traffic.rollup import recount
+from tutelage.traffic.rollup import recount, settle
 from tutelage.traffic.store import Store
 from tutelage.traffic.verify import MOST_SHOWN, VerifyReport, verify
 
@@ -35,6 +35,7 @@ def store(tmp_path: Path, make_call: Make) -> Iterator[Store]:
     ]
     with Store(tmp_path / "store.duckdb") as opened:
         Ingest(opened).apply([encode(record) for record in records], {})
+        settle(opened)
         yield opened
 
 
@@ -79,8 +80,8 @@ def test_an_empty_store(tmp_path: Path) -> None:
         ("UPDATE trajectories SET agent_id = 'a_none'", ("trajectories", "agent_id")),
         ("UPDATE calls SET latency_ms = 7", ("latency_days", "day")),
         ("UPDATE calls SET prompt_tokens = 7 WHERE prompt_tokens IS NOT NULL", ("caller_days", "day")),
-        ("DELETE FROM traffic_hours", ("traffic_hours", "hour")),
-        ("INSERT INTO pattern_runs VALUES (1, 'p', 't')", ("pattern_runs", "key")),
+        ("DELETE FROM counted_traffic", ("traffic_hours", "hour")),
+        ("INSERT INTO counted_runs VALUES (1, 'p', 't')", ("pattern_runs", "key")),
         (FEEDBACK.format(column="call_id", value=NOBODY), ("feedback", "call_id")),
         (FEEDBACK.format(column="trajectory_id", value="nobody"), ("feedback", "trajectory_id")),
         ("INSERT INTO verifications VALUES ('nobody', 'm:f', '', 1, 0, 0, '')", ("verifications", "trajectory_id")),

@@ -5,15 +5,14 @@ its last message up to the first. The batch forms fetch every message once, howe
 dicts they return may therefore be shared between chains and must not be changed.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
-
-import pyarrow as pa
 
 from .canonical import loads
 from .errors import BadInput, UnknownName
 from .lookup import bodies_of, by_ids, links_of, links_up
+from .lookup import ids_table as ids_table
 from .store import Store
 
 Message = dict[str, Any]
@@ -22,11 +21,6 @@ _CALLS = """
 SELECT c.call_id, c.params, c.request_tail, c.response_id, t.body, c.request_raw
 FROM calls c LEFT JOIN toolsets t USING (toolset_id) WHERE c.call_id IN ({ids})
 """
-
-
-def ids_table(ids: Iterable[str]) -> pa.Table:
-    """A table with one text column `id`, for `Store.bulk` and `Store.join`."""
-    return pa.table({"id": pa.array(list(ids), pa.string())})
 
 
 def chains_of(store: Store, tails: Collection[str]) -> dict[str, list[Message]]:

@@ -14,13 +14,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import pyarrow as pa
+
 from .store import Store
 
 CHUNK = 1_000
 """Ids in one statement; beyond 2,048 DuckDB reads the table."""
 GAP = 1_000
 """Rows between two that still belong to one stretch."""
-DENSE = 8
+DENSE = 100
 """Rows that make reading a stretch worth while."""
 
 
@@ -29,6 +31,11 @@ class Link(NamedTuple):
 
     parent_id: UUID
     place: int
+
+
+def ids_table(ids: Iterable[str]) -> pa.Table:
+    """A table with one text column `id`, for `Store.bulk` and `Store.join`."""
+    return pa.table({"id": pa.array(list(ids), pa.string())})
 
 
 def by_ids(store: Store, sql: str, ids: Collection[UUID] | Collection[str]) -> list[tuple[Any, ...]]:

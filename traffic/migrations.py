@@ -14,7 +14,7 @@ from typing import NamedTuple
 import duckdb
 
 from .errors import StoreTooNew
-from .sums import TABLES, rebuild_sql
+from .sums import TABLES, VIEWS, rebuild_sql
 
 
 class Migration(NamedTuple):
@@ -151,7 +151,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("add_verdicts_tool_rules_and_teacher_repeats", _ADD_VERDICTS),
     Migration("link_runs_to_their_parents", _ADD_PARENTS),
     Migration("keep_the_score_of_a_compared_answer", _ADD_SCORES),
-    Migration("keep_sums_of_calls", TABLES + rebuild_sql()),
+    Migration("keep_sums_of_calls", TABLES + rebuild_sql() + ";\n" + VIEWS),
 )
 
 

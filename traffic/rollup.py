@@ -7,9 +7,10 @@
     changes          which runs (and patterns of theirs) each batch touched, numbered: whoever remembers something about
                      runs asks what is new since a number
 
-Invariant: at every commit, each sum is what the same statement gives over the whole table `calls`. Everything adds up,
-so a batch is added by one statement a table, whatever the number of its calls; calls that change are taken out before
-and put back after (`moving`), and those that are removed are taken out for good (`removing`).
+Invariant: at every commit, each sum is what the same statement gives over the whole table `calls`. The first four are
+views: tables of what has been counted, and beside them the newest calls (`uncounted`), counted on the spot. Everything
+adds up, so many calls are counted by one statement a table; calls that change are taken out before and put back after
+(`moving`), and those that are removed are taken out for good (`removing`).
 
 An empty text in a key is a NULL in `calls`. Hours and days are Unix time
 divided by their length.
@@ -21,10 +22,13 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from .lookup import ids_table
 from .store import Store
-from .sums import ADD_CALLERS, ADD_LATENCIES, ADD_RUNS, ADD_TRAFFIC, LATENCIES, SUMS, rebuild_sql
+from .sums import ADD_CALLERS, ADD_LATENCIES, ADD_RUNS, ADD_TRAFFIC, LATENCIES, NEW, SUMS, rebuild_sql
 
 HOUR_S, DAY_S = 3_600, 86_400
+MOST_UNCOUNTED = 16_384
+"""Calls that wait to be counted: a statement costs milliseconds however few calls it is for."""
 KEPT_CHANGES = 4_096
 """Batches whose touched runs are still known."""
 
@@ -38,9 +42,23 @@ _BY_ID = "(SELECT * FROM calls WHERE call_id IN (SELECT CAST(id AS UUID) FROM ba
 
 def count(store: Store, calls: pa.Table) -> None:
     """Add new calls, given as the rows that go into the table; in the transaction that writes them."""
-    for statement in (ADD_TRAFFIC, ADD_LATENCIES, ADD_CALLERS, ADD_RUNS, _CHANGES):
-        store.bulk(statement.format(source="batch", sign=""), calls)
+    store.bulk("INSERT INTO uncounted SELECT CAST(call_id AS UUID) FROM batch", calls.select(["call_id"]))
+    store.bulk(_CHANGES.format(source="batch"), calls.select(["trajectory_id", "pattern_id"]))
+    if store.value("SELECT count(*) FROM uncounted") >= MOST_UNCOUNTED:
+        _count_new(store)
     _forget_changes(store)
+
+
+def settle(store: Store) -> None:
+    """Count what is new: each key has one row then."""
+    with store.transaction():
+        _count_new(store)
+
+
+def _count_new(store: Store) -> None:
+    for statement in (ADD_TRAFFIC, ADD_LATENCIES, ADD_CALLERS, ADD_RUNS):
+        store.execute(statement.format(source=NEW, sign=""))
+    store.execute("DELETE FROM uncounted")
 
 
 def touch(store: Store, runs: Iterable[str | None]) -> None:
@@ -53,12 +71,16 @@ def touch(store: Store, runs: Iterable[str | None]) -> None:
 @contextmanager
 def moving(store: Store, ids: pa.Table) -> Iterator[None]:
     """Around statements that change the pattern of calls, or whether they were repeated. `ids`: a text column `id`."""
-    for statement in (ADD_TRAFFIC, ADD_LATENCIES):
-        store.bulk(statement.format(source=_BY_ID, sign="-"), ids)
+    # Those that are not counted yet are counted as they will be then.
+    sql = "SELECT id FROM batch WHERE CAST(id AS UUID) NOT IN (SELECT call_id FROM uncounted)"
+    counted = ids_table(str(name) for (name,) in store.join(sql, ids))
+    for statement in (ADD_TRAFFIC, ADD_LATENCIES) if len(counted) else ():
+        store.bulk(statement.format(source=_BY_ID, sign="-"), counted)
     yield
-    for statement in (ADD_TRAFFIC, ADD_LATENCIES, ADD_RUNS, _CHANGES):
-        store.bulk(statement.format(source=_BY_ID, sign=""), ids)
-    for table in ("traffic_hours", "latency_days"):
+    for statement in (ADD_TRAFFIC, ADD_LATENCIES, ADD_RUNS) if len(counted) else ():
+        store.bulk(statement.format(source=_BY_ID, sign=""), counted)
+    store.bulk(_CHANGES.format(source=_BY_ID), ids)
+    for table in ("counted_traffic", "counted_latencies") if len(counted) else ():
         store.execute(f"DELETE FROM {table} WHERE attempts = 0")
 
 
@@ -66,18 +88,19 @@ def moving(store: Store, ids: pa.Table) -> Iterator[None]:
 def removing(store: Store, table: str) -> Iterator[None]:
     """Around statements that remove calls, whole runs of them. `table` names them by `call_id` and `trajectory_id`,
     and by `retry_of` the calls that are attempts of their own again."""
+    _count_new(store)
     gone = f"(SELECT * FROM calls WHERE call_id IN (SELECT call_id FROM {table}))"
     for statement in (ADD_LATENCIES, ADD_CALLERS):
         store.execute(statement.format(source=gone, sign="-"))
     hours = [hour for (hour,) in store.rows(_HOURS.format(table=table))]
     yield
-    for name in ("latency_days", "caller_days"):
+    for name in ("counted_latencies", "counted_callers"):
         store.execute(f"DELETE FROM {name} WHERE attempts = 0")
     # Counted again: when the first call of an hour was cannot be told from a sum.
-    store.execute(f"DELETE FROM traffic_hours WHERE list_contains({hours}, hour)")
+    store.execute(f"DELETE FROM counted_traffic WHERE list_contains({hours}, hour)")
     spans = " OR ".join(f"(started_at >= {low} AND started_at < {high})" for low, high in _spans(hours))
     store.execute(ADD_TRAFFIC.format(source=f"(SELECT * FROM calls WHERE {spans or 'FALSE'})", sign=""))
-    store.execute(f"DELETE FROM pattern_runs WHERE trajectory_id IN (SELECT trajectory_id FROM {table})")
+    store.execute(f"DELETE FROM counted_runs WHERE trajectory_id IN (SELECT trajectory_id FROM {table})")
     store.execute(_CHANGES.replace("pattern_id", "NULL AS pattern_id", 1).format(source=table))
 
 

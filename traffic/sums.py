@@ -9,23 +9,24 @@ STEPS = 8
 """Steps of latency to a power of two: a step is 9 % wide, so a percentile is within 4.5 % of the truth."""
 
 TABLES = """
-CREATE TABLE traffic_hours (
+CREATE TABLE counted_traffic (
     hour INTEGER, pattern_id VARCHAR, route VARCHAR, model VARCHAR, student VARCHAR, status INTEGER, meant BOOLEAN,
     attempts BIGINT NOT NULL, calls BIGINT NOT NULL, failed BIGINT NOT NULL, fallback_calls BIGINT NOT NULL,
     fell_back BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL,
     metered BIGINT NOT NULL, first_at DOUBLE, last_at DOUBLE,
     PRIMARY KEY (hour, pattern_id, route, model, student, status, meant)
 );
-CREATE TABLE latency_days (
+CREATE TABLE counted_latencies (
     day INTEGER, pattern_id VARCHAR, route VARCHAR, model VARCHAR, step SMALLINT, attempts BIGINT NOT NULL,
     PRIMARY KEY (day, pattern_id, route, model, step)
 );
-CREATE TABLE caller_days (
+CREATE TABLE counted_callers (
     day INTEGER, caller VARCHAR, route VARCHAR, model VARCHAR, attempts BIGINT NOT NULL,
     prompt_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL, metered BIGINT NOT NULL,
     unmetered BIGINT NOT NULL, PRIMARY KEY (day, caller, route, model)
 );
-CREATE TABLE pattern_runs (key UBIGINT PRIMARY KEY, pattern_id VARCHAR NOT NULL, trajectory_id VARCHAR NOT NULL);
+CREATE TABLE counted_runs (key UBIGINT PRIMARY KEY, pattern_id VARCHAR NOT NULL, trajectory_id VARCHAR NOT NULL);
+CREATE TABLE uncounted (call_id UUID NOT NULL);
 CREATE TABLE changes (revision BIGINT NOT NULL, trajectory_id VARCHAR NOT NULL, pattern_id VARCHAR);
 """
 
@@ -73,6 +74,25 @@ WHERE pattern_id IS NOT NULL AND trajectory_id IS NOT NULL
 """
 
 
+NEW = "(SELECT * FROM calls WHERE call_id IN (SELECT call_id FROM uncounted))"
+"""The calls that are in no table of sums yet."""
+
+
+def _view(name: str, table: str, rows: str) -> str:
+    return f"CREATE VIEW {name} AS SELECT * FROM {table} UNION ALL BY NAME {rows.format(source=NEW, sign='')};"
+
+
+VIEWS = "\n".join(
+    (
+        _view("traffic_hours", "counted_traffic", SUMS),
+        _view("latency_days", "counted_latencies", LATENCIES),
+        _view("caller_days", "counted_callers", CALLERS),
+        _view("pattern_runs", "counted_runs", f"FROM ({RUNS}) AS fresh ANTI JOIN counted_runs USING (key)"),
+    )
+)
+"""What has been counted, and beside it what is new, counted on the spot: so a key may have two rows."""
+
+
 def _adding(table: str, rows: str, sums: Sequence[str]) -> str:
     """A statement that adds rows to those of the same key."""
     added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in sums)
@@ -81,17 +101,17 @@ def _adding(table: str, rows: str, sums: Sequence[str]) -> str:
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "metered")
 ADD_TRAFFIC = (
-    _adding("traffic_hours", SUMS, ("attempts", "calls", "failed", "fallback_calls", "fell_back", *_TOKENS))
-    + ", first_at = least(traffic_hours.first_at, excluded.first_at)"
-    + ", last_at = greatest(traffic_hours.last_at, excluded.last_at)"
+    _adding("counted_traffic", SUMS, ("attempts", "calls", "failed", "fallback_calls", "fell_back", *_TOKENS))
+    + ", first_at = least(counted_traffic.first_at, excluded.first_at)"
+    + ", last_at = greatest(counted_traffic.last_at, excluded.last_at)"
 )
-ADD_LATENCIES = _adding("latency_days", LATENCIES, ("attempts",))
-ADD_CALLERS = _adding("caller_days", CALLERS, ("attempts", *_TOKENS, "unmetered"))
-ADD_RUNS = f"INSERT OR IGNORE INTO pattern_runs BY NAME {RUNS}"
+ADD_LATENCIES = _adding("counted_latencies", LATENCIES, ("attempts",))
+ADD_CALLERS = _adding("counted_callers", CALLERS, ("attempts", *_TOKENS, "unmetered"))
+ADD_RUNS = f"INSERT OR IGNORE INTO counted_runs BY NAME {RUNS}"
 
 
 def rebuild_sql() -> str:
     """Statements that make all sums from the calls: for a database that had none."""
-    whole = ((ADD_TRAFFIC, "traffic_hours"), (ADD_LATENCIES, "latency_days"), (ADD_CALLERS, "caller_days"))
+    whole = ((ADD_TRAFFIC, "counted_traffic"), (ADD_LATENCIES, "counted_latencies"), (ADD_CALLERS, "counted_callers"))
     made = [f"DELETE FROM {table}; {text.format(source='calls', sign='')}" for text, table in whole]
-    return ";\n".join([*made, "DELETE FROM pattern_runs", ADD_RUNS.format(source="calls")])
+    return ";\n".join(["DELETE FROM uncounted", *made, "DELETE FROM counted_runs", ADD_RUNS.format(source="calls")])

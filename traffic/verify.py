@@ -19,6 +19,7 @@ from .canonical import ROOT, canonical_message, loads, name_of, toolset_id
 from .conversations import ids_table
 from .errors import BadInput
 from .oddities import Oddities, Oddity
+from .rollup import settle
 from .snapshots import Snapshot
 from .store import Store
 from .sums import CALLERS, LATENCIES, RUNS, SUMS
@@ -69,6 +70,7 @@ class VerifyReport:
 def verify(store: Store, progress: Progress = lambda done, total: None) -> VerifyReport:
     """Check everything. `progress` is told rows done and rows in all."""
     started, report, odd = time.perf_counter(), VerifyReport(), Oddities()
+    settle(store)
     with store.snapshot() as view:
         [totals] = view.rows("SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in _HASHED))
         report.messages, report.toolsets, report.calls = totals
