@@ -145,11 +145,6 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
             gate, more = gate.update(0.0), more + 1
         return more
 
-    def upper(self, alpha: float = 0.05) -> float:
-        """Upper bound of the risk that holds for all n at once: the largest limit that this gate's own bets have not
-        disproved. Sharper than the interval's end, for it looks at one side only."""
-        return upper_bound(self.total, self.n - self.total, alpha)
-
     def expected_more(self, limit: int = 1_000_000) -> int | None:
         """How many more sessions the proof is expected to take if the risk is what has been seen so far; None: at that
         risk it would never come, or not within `limit`.
