@@ -4,7 +4,7 @@
 
 Simulated sessions with known risk, looked at after every label, because that is what a dashboard does. The fast
 vectorised forms used here are checked against the product's own `Gate` and `Guard` on some of the streams, before
-anything is reported. About a minute; `--quick` some seconds. Seeded: the same figures every time.
+anything is reported. One or two minutes of a core; `--quick` some seconds. Seeded: the same figures every time.
 """
 
 import math
