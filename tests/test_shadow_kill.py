@@ -109,7 +109,7 @@ def test_killed_while_it_shadows(control_world: Any) -> None:
 
 def labelled(url: str, pattern: str, wanted: int) -> None:
     """Wait until so many pairs are in the store."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while True:
         try:
             rows = httpx.get(url, params={"pattern": pattern, "limit": 10_000}, trust_env=False).json()
