@@ -193,7 +193,7 @@ def _write_run(data: DataDir) -> None:
     (folder / "report.json").write_text(json.dumps(_report(VERSION)))
 
 
-def wait_until(done: Callable[[], Any], seconds: float = 60.0) -> None:
+def wait_until(done: Callable[[], Any], seconds: float = 180.0) -> None:
     """Look ten times a second; raises AssertionError when it takes too long."""
     ends = time.monotonic() + seconds
     while not done():
@@ -216,7 +216,8 @@ def _options(data: DataDir, teacher: str, student: str, agents_url: str) -> Cont
         student_url=student,
         data_plane_url=agents_url,
         port=free_port(),
-        routing=RoutingOptions(epsilon_tools=0.25, epsilon_text=0.25, session_idle_s=1.0),
+        # One step, so that no pattern comes to live by itself while it is looked at.
+        routing=RoutingOptions(epsilon_tools=0.25, epsilon_text=0.25, session_idle_s=1.0, ramp=(0.15,)),
         prices={"gpt-desk": Price(2.0, 8.0)},
         settings=given,
     )
@@ -274,5 +275,5 @@ def _play(world: DashboardWorld) -> None:
     wait_until(lambda: {world.state(one) for one in world.patterns()} == {"shadow"})
     world.replay(range(40, 110))
     wait_until(lambda: {world.state(one) for one in world.patterns()} == {"canary"})
-    world.replay(range(110, 170))
+    world.replay(range(110, 150))
     wait_until(lambda: any(row["kind"] == "audit" for row in world.get("/api/pairs")))
