@@ -17,9 +17,9 @@
 
 Environment variables are `TUTELAGE_` and the name, with `__` between section and name
 (`TUTELAGE_ROUTING__EPSILON_TOOLS=0.1`). The sections `[proxy]`, `[control]`, `[routing]`, `[judge]`, `[store]`,
-`[outcomes]`, `[serving]` and `[distill]` take any field of the options class of that part; docs/configuration.md lists
-them all. Keys are named by their environment variable, never written down. A relative `data` in the file is relative
-to the file.
+`[outcomes]`, `[telemetry]`, `[serving]` and `[distill]` take any field of the options class of that part;
+docs/configuration.md lists them all. Keys are named by their environment variable, never written down. A relative
+`data` in the file is relative to the file.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ import os
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from pydantic import Field, ValidationError
@@ -43,6 +43,7 @@ from .proxy.options import (
     RoutingOptions,
     StoreOptions,
     TeacherOptions,
+    TelemetryOptions,
 )
 from .serving.options import ServingOptions
 from .settings_sources import listed
@@ -86,6 +87,10 @@ class Settings(BaseSettings):
     """The teacher bridge, which runs when a teacher is reached through LiteLLM."""
     workers: int = 1
     """Data-plane processes."""
+    log_format: Literal["console", "json"] = "console"
+    """How the processes write their logs: lines for people, or `json`, an object a line."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is less important is left out of the logs."""
     verifiers: tuple[str, ...] = ()
     """Your functions that judge finished runs, each `package.module:function` (see [feedback](feedback.md))."""
     proxy: Section = {}
@@ -99,6 +104,7 @@ class Settings(BaseSettings):
     teachers: dict[str, Section] = {}
     judge: Section = {}
     tools: dict[str, Section] = {}
+    telemetry: Section = {}
 
     @classmethod
     def settings_customise_sources(
@@ -249,6 +255,7 @@ class Config:
             "verifiers": settings.verifiers,
             "prices": {name: _options(Price, f"prices.{name}", {}, price) for name, price in settings.prices.items()},
             "judge": _options(JudgeOptions, "judge", {}, settings.judge),
+            "telemetry": _options(TelemetryOptions, "telemetry", {}, settings.telemetry),
             "tools": {name: _options(ToolRule, f"tools.{name}", {}, rule) for name, rule in settings.tools.items()},
         }
         options = _options(ControlOptions, "control", base, settings.control)

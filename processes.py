@@ -27,6 +27,7 @@ from .proxy.supervisor import Part, Supervisor
 from .proxy.teachers import Teachers
 from .traffic.errors import MissingExtra
 from .traffic.layout import DataDir
+from .traffic.logs import FORMAT_ENV, LEVEL_ENV
 from .traffic.students import StudentRegister
 
 PLANE, CONTROL, STUDENT, BRIDGE = "data plane", "control plane", "student server", "teacher bridge"
@@ -41,7 +42,8 @@ def supervisor(
     teacher that cannot be, MissingExtra when one needs LiteLLM and it is not installed: all before anything runs.
     """
     bridge, plane = config.bridge(), config.data_plane()
-    shared = {BRIDGE_KEY_ENV: secrets.token_urlsafe(32)} if bridge else {}
+    logs = {FORMAT_ENV: config.settings.log_format, LEVEL_ENV: config.settings.log_level}
+    shared = {**logs, BRIDGE_KEY_ENV: secrets.token_urlsafe(32)} if bridge else logs
     _check_teachers(plane, bridge, {**os.environ, **shared}, installed or is_installed)
     data = config.data.prepare()
     parts = []
@@ -51,7 +53,7 @@ def supervisor(
     ready = f"{_root(config.data_plane_url)}/tutelage/health"
     parts.append(_part(PLANE, "proxy.dataplane", plane, ready, shared))
     if not config.settings.student_url:
-        parts.append(_student_part(config, data, say))
+        parts.append(_student_part(config, data, say, logs))
     addresses = {"control_url": config.control_url, "url": config.data_plane_url, "student_url": config.student_url}
     return Supervisor(data, parts, (PLANE, CONTROL, BRIDGE, STUDENT), addresses, say)
 
@@ -79,7 +81,7 @@ def _part(name: str, module: str, options: object, ready_url: str, shared: Mappi
     return Part(name, command, {**to_environment(options), **shared}, ready_url)
 
 
-def _student_part(config: Config, data: DataDir, say: Callable[[str], None]) -> Part:
+def _student_part(config: Config, data: DataDir, say: Callable[[str], None], logs: Mapping[str, str]) -> Part:
     register, told = StudentRegister(data), False
 
     def wanted() -> bool:
@@ -93,7 +95,7 @@ def _student_part(config: Config, data: DataDir, say: Callable[[str], None]) -> 
             return False
         return True
 
-    environment = to_environment(config.serving())
+    environment = {**to_environment(config.serving()), **logs}
     command = [sys.executable, "-m", "tutelage.serving"]
     return Part(STUDENT, command, environment, f"{_root(config.student_url)}/health", wanted, optional=True)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .config import Config
 
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
-_INSIDE = ("routing", "store", "outcomes", "judge")
+_INSIDE = ("routing", "store", "outcomes", "judge", "telemetry")
 """Parts of the control plane's options that are sections of their own."""
 _LISTED_ELSEWHERE = ("settings", "prices", "verifiers", "tools", *_INSIDE)
 

@@ -18,6 +18,7 @@ SECTIONS = (
     ("judge", "proxy/options.py", "JudgeOptions", "The judge"),
     ("tools.NAME", "traffic/tool_policy.py", "ToolRule", "How calls of a tool are compared"),
     ("outcomes", "traffic/outcome_rules.py", "OutcomeRules", "What a success is"),
+    ("telemetry", "proxy/options.py", "TelemetryOptions", "Metrics, alerts and traces"),
     ("proxy", "proxy/options.py", "DataPlaneOptions", "The agents' port"),
     ("control", "proxy/options.py", "ControlOptions", "The control plane"),
     ("serving", "serving/options.py", "ServingOptions", "The student server"),
@@ -28,11 +29,12 @@ SECTIONS = (
 _SET_ELSEWHERE = {
     "proxy": {"data", "teacher_url", "host", "port", "workers", "student_url", "teachers"},
     "control": {"data", "teacher_url", "port", "teacher_key_env", "teacher_model", "teachers", "student_url"}
-    | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers", "tools", "judge", "settings"},
+    | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers", "tools", "judge", "telemetry"}
+    | {"settings"},
     "serving": {"data", "port"},
     "distill": {"data"},
     "": {"proxy", "control", "routing", "store", "outcomes", "serving", "distill", "prices", "teachers", "tools"}
-    | {"judge", "model_config"},
+    | {"judge", "telemetry", "model_config"},
 }
 _FILE_HEAD = """\
 # Settings of Tutelage. Everything here is optional: what is commented out shows the default.

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from ..traffic import logs
 from ..traffic.errors import BadInput, MissingExtra, TutelageError
 from .litellm_bridge import Bridge, Engine
 from .litellm_options import BridgeOptions, check
@@ -26,7 +27,7 @@ from .litellm_options import BridgeOptions, check
 
 def main() -> int:
     """Serve until SIGTERM. 1 when it cannot start, with the reason on stderr."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(least="warning")
     try:
         options = _options()
         check(options, os.environ)

@@ -6,9 +6,10 @@ model on this path, and whatever the control plane or the student does, the teac
 
 import asyncio
 import logging
+import os
 import re
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from .exchange import Exchange, is_text
 from .http_messages import Reply, Request
 from .identify import PARENT_HEADER, PATTERN_HEADER, TRAJECTORY_HEADER, call_facts, retry_count
 from .keys import Admission, KeyRing
+from .metrics_workers import Overhead, Report
 from .relay import CHAT, MODELS, Relay
 from .routes import RouteReader
 
@@ -48,6 +50,7 @@ class DataPlane:
     max_concurrent: int = 2000
     intake: bool = True
     in_flight: int = 0
+    overhead: Overhead = field(default_factory=Overhead)
 
     def wants_pieces(self, request: Request) -> bool:
         """Whether an upload of another endpoint is passed on piece by piece."""
@@ -78,6 +81,8 @@ class DataPlane:
         finally:
             call.log()
             self.in_flight -= 1
+            if call.own_s:
+                self.overhead.note(call.route, call.own_s)
 
     def _exchange(self, request: Request, reply: Reply) -> Exchange:
         named = request.named
@@ -181,6 +186,26 @@ class DataPlane:
         body = request.pieces or request.body
         if not (body and _forbidden(call)):
             await self.relay.other(call, body, target)
+
+    def report(self, now: float) -> Report:
+        """What this worker has counted, for the control plane. `now`: Unix seconds."""
+        stats = self.journal.stats
+        return Report(
+            at=now,
+            pid=os.getpid(),
+            appended=stats.appended,
+            dropped=stats.dropped,
+            lost=stats.lost,
+            unsynced=stats.unsynced,
+            stalls=stats.stalls,
+            retries=self.relay.retries.made,
+            waiting=stats.appended - stats.written,
+            waiting_bytes=stats.queue_bytes,
+            in_flight=self.in_flight,
+            table_serial=self.routes.current().serial,
+            breakers={name: breaker.report() for name, breaker in self.relay.breakers.items()},
+            overhead=self.overhead.steps,
+        )
 
     def _health(self, reply: Reply) -> None:
         problems = [text for text in (self.routes.error, self.registry.error, self.keys.error) if text]

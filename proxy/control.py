@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from ..traffic import logs
 from ..traffic.errors import TutelageError
 from ..traffic.layout import DataDir
 from ..traffic.store import Store
@@ -37,6 +38,7 @@ from .options import ControlOptions, from_environment
 from .overview import Overview
 from .pace import Pace
 from .referee import PolicyReferee
+from .reporting import Reporting, add_metrics
 from .shadow import AUDIT, SHADOW, Asked, Endpoint, Runner
 from .teachers import Teacher, Teachers
 from .tool_policies import PolicyBook
@@ -59,6 +61,7 @@ class ControlPlane:
     keeper: Keeper
     verifying: Verifying
     policies: PolicyBook
+    reporting: Reporting
     runners: list[Runner | Judging] = field(default_factory=list)
     clock: Callable[[], float] = time.time
 
@@ -76,8 +79,10 @@ class ControlPlane:
         except BaseException:
             lock.release()
             raise
+        runners: list[Runner | Judging] = []
         try:
             keeper = Keeper(data, store, options.routing, options.outcomes, clock=clock)
+            reporting = Reporting(data, store, keeper, options, runners, clock)
         except BaseException:
             store.close()
             lock.release()
@@ -87,7 +92,7 @@ class ControlPlane:
         policies = PolicyBook(store, options.tools, clock)
         keeper.board.policy_of = policies.policy
         keeper.board.review = draw_for(data.read_secret(), "review", options.judge.review_share)
-        return cls(options, data, lock, store, keeper, verifying, policies, clock=clock)
+        return cls(options, data, lock, store, keeper, verifying, policies, reporting, runners, clock)
 
     @property
     def app(self) -> Any:
@@ -98,6 +103,7 @@ class ControlPlane:
         token = token_for(self.options.host, self.data, self.options.token_env)
         app = Admin(overview, self.data, self.policies, self.clock, hosts, token).app()
         add_feedback(app, self.store, self.verifying, self.clock)
+        add_metrics(app, self.reporting.metrics)
         return app
 
     def catch_up(self) -> None:
@@ -156,6 +162,7 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
         plane.keeper.housework = Housekeeping(plane.data, plane.store, options.store, plane.clock).step
         keeper = threading.Thread(target=plane.keeper.run, args=(stop, options.tick_s), name="keeper")
         keeper.start()
+        plane.reporting.start()
         book = KeyBook(plane.store, plane.data, options.prices, plane.clock)
         keys = threading.Thread(target=book.run, args=(stop,), name="keys")
         keys.start()
@@ -174,6 +181,7 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
             await asyncio.to_thread(keeper.join)
             await asyncio.to_thread(keys.join)
             await asyncio.to_thread(plane.catch_up)
+            await asyncio.to_thread(plane.reporting.stop)
 
 
 async def _serve_http(plane: ControlPlane, stopped: asyncio.Event) -> None:
@@ -209,8 +217,7 @@ async def _run(plane: ControlPlane) -> None:
 
 def main() -> int:
     """Entry of the process; its options come in the environment variable TUTELAGE_OPTIONS."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.configure()
     options = from_environment(ControlOptions)
     try:
         plane = ControlPlane.open(DataDir(Path(options.data)), options, f"http://{_shown(options.host)}:{options.port}")

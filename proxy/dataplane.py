@@ -6,6 +6,7 @@ while a worker that died is replaced, agents wait a moment instead of being refu
 
 import contextlib
 import errno
+import logging
 import os
 import resource
 import signal
@@ -17,12 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..traffic import logs
 from ..traffic.errors import BadInput, TutelageError
 from ..traffic.layout import DataDir
 from .options import DataPlaneOptions, from_environment
 from .teachers import Teachers
 from .worker import DRAIN_S, LISTENER, PARENT, sync_of, upstream_of
 
+logger = logging.getLogger(__name__)
 BACKLOG = 4096
 PATIENCE_S = 2.0
 """After a crash the workers of the run before need a moment to let go of the port."""
@@ -94,7 +97,7 @@ class Workers:
             self._running.remove(worker)
             lived = time.monotonic() - self._started.pop(worker.pid)
             self._failures = 0 if lived > FORGIVEN_AFTER_S else self._failures + 1
-            print(f"Worker {worker.pid} ended with code {worker.returncode} and is replaced.", file=sys.stderr)
+            logger.warning("Worker %d ended with code %s and is replaced", worker.pid, worker.returncode)
             if self._failures > 1:
                 time.sleep(min(0.1 * 2.0**self._failures, LONGEST_PAUSE_S))
         while len(self._running) < self.count and not self._stopping:
@@ -129,6 +132,7 @@ def _open_many_files() -> None:
 
 def main() -> int:
     """Run until SIGTERM. 1 when it cannot start, with the reason on stderr."""
+    logs.configure()
     try:
         options = from_environment(DataPlaneOptions)
         check(options)

@@ -75,6 +75,9 @@ class Exchange(msgspec.Struct):
     confidence: float | None = None
     """Score of the student's answer, also of one that was not served for it."""
     first_byte_ms: float = 0.0
+    own_s: float = 0.0
+    """Our own part of the time: until an upstream was first asked, and for an answer in one piece from its arrival
+    until it is with the socket, its record with the journal. 0.0: no upstream was asked."""
     logged: bool = False
     latency_ms: float = 0.0
     response: bytes = b""
@@ -91,6 +94,8 @@ class Exchange(msgspec.Struct):
         out = self._head(status, headers)
         self.log()
         self.reply.whole(status, out, body)
+        if self.own_s:
+            self.own_s += time.perf_counter() - self.clock_start - self.first_byte_ms / 1000
 
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         """Send the head. `length` is given when the body will have exactly that many bytes."""
@@ -115,6 +120,11 @@ class Exchange(msgspec.Struct):
         if self.confidence is not None:
             own.append(("x-tutelage-confidence", f"{self.confidence:.4f}"))
         return own
+
+    def asking(self) -> None:
+        """An upstream is asked now. Of several the first counts: what follows, up to the answer, is waiting."""
+        if not self.own_s:
+            self.own_s = time.perf_counter() - self.clock_start
 
     def keep(self, piece: bytes) -> None:
         """Remember a piece of the answer for the record."""

@@ -38,6 +38,7 @@ from .pattern_editor import PatternEditor, Plan
 from .retelling import Retelling, check_table, retell
 from .session_details import Spoken
 from .shadow import AUDIT, SHADOW, Label, Task
+from .watchers import Watchers
 
 BATCH_BYTES = 16 << 20
 """Journal bytes taken in one round. Small, so that an off switch never waits long behind a backlog."""
@@ -89,7 +90,8 @@ class Keeper:
         self.editor = PatternEditor(store, self.registry, self.board, clock)
         recall = partial(recalled, store)
         discovery = Discovery(self.registry, recall=recall, needed=self.board.patterns, used=by_use(store))
-        self._ingest = Ingest(store, discovery)
+        self.watchers = Watchers()
+        self._ingest = Ingest(store, discovery, self.watchers.calls)
         self._ingest.resume()
         self._journal = JournalReader(data.journal)
         self._students = StudentRegister(data)
@@ -196,6 +198,7 @@ class Keeper:
         self._labels.put(label)
         task = label.task
         self._delivered.put(Spoken(task.pattern_id, task.student, task.kind, task.trajectory_id))
+        self.watchers.label(label)
 
     def _take_in(self) -> bool:
         batch = self._journal.read(self._positions, BATCH_BYTES)

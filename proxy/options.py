@@ -231,6 +231,23 @@ class JudgeOptions:
 
 
 @dataclass(frozen=True)
+class TelemetryOptions:
+    """What other systems are told. See [metrics](metrics.md)."""
+
+    patterns: Annotated[int, _LIMIT] = 100
+    """Patterns with a label of their own in the metrics; later ones count under `other`."""
+    webhook_env: str = "TUTELAGE_WEBHOOK_URL"
+    """Environment variable with the URL that alerts are posted to, in the form that Slack takes; unset: none are."""
+    webhook_repeat_s: float = 900.0
+    """The same alert is not sent again for so long, in seconds."""
+    otlp_url: str = ""
+    """Base URL of an OpenTelemetry collector that speaks OTLP over HTTP, such as `http://127.0.0.1:4318`; empty: no
+    traces. Needs `tutelage[otel]`."""
+    otlp_headers_env: str = ""
+    """Environment variable with headers for the collector, `name=value,name=value`."""
+
+
+@dataclass(frozen=True)
 class ControlOptions:
     """The control plane: owner of the store."""
 
@@ -283,6 +300,8 @@ class ControlOptions:
     """Functions that judge runs, `package.module:function`."""
     verifier_limit_s: float = 10.0
     """Longest time that a verifier may take for one run, in seconds."""
+    telemetry: TelemetryOptions = field(default_factory=TelemetryOptions)
+    """What other systems are told."""
     settings: tuple[Setting, ...] = ()
     """All settings in force, for the dashboard."""
     token_env: str = "TUTELAGE_ADMIN_TOKEN"

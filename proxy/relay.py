@@ -93,6 +93,7 @@ class Relay:
             (TIMEOUT_HEADER, f"{SERVER_SHARE * 1000 * self.student_timeout_s:.0f}"),
         ]
         url = f"{self.student_url}/chat/completions"
+        call.asking()
         answer = await self.upstream.send("POST", url, sent, _encoded(asked), whole=not call.stream)
         try:
             first = await answer.piece()
@@ -176,6 +177,7 @@ class Relay:
             call.refuse(openai_errors.breaker_open(teacher.name, breaker.retry_after_s), "teacher")
             return None
         send, sent, url = self.upstream.send, _sent(call, teacher), teacher.url + target
+        call.asking()
         try:
             if isinstance(body, bytes):
                 answer = await self.retries.run(lambda: send(call.method, url, sent, body, whole=whole))

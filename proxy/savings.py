@@ -150,9 +150,13 @@ class _Book:
         return self.paid(model or "teacher", price_of(model, self.prices), prompt, completion)
 
     def student(self, version: str, prompt: float, completion: float) -> float | None:
-        names = (version, version.partition("@")[0], STUDENT)
-        price = next((self.prices[name] for name in names if name in self.prices), None)
-        return self.paid(STUDENT, price, prompt, completion)
+        return self.paid(STUDENT, student_price(version, self.prices), prompt, completion)
+
+
+def student_price(version: str, prices: Mapping[str, Price]) -> Price | None:
+    """The price of a student: that of its version, its name, or of all students."""
+    names = (version, version.partition("@")[0], STUDENT)
+    return next((prices[name] for name in names if name in prices), None)
 
 
 def balance(

@@ -11,10 +11,12 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import uvloop
 
+from ..traffic import logs
 from ..traffic.errors import BadInput, TutelageError
 from ..traffic.journal import JournalWriter, Sync
 from ..traffic.layout import DataDir
@@ -26,6 +28,7 @@ from .http_messages import Limits
 from .http_server import HttpServer
 from .key_rates import KeyRates
 from .keys import KeyRing
+from .metrics_workers import Noticeboard
 from .options import DataPlaneOptions, from_environment
 from .parents import end_with_parent
 from .relay import Relay
@@ -106,7 +109,8 @@ async def serve(options: DataPlaneOptions, listener: socket.socket, stopped: asy
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    watching = asyncio.create_task(_watch(server, stopped))
+    board = Noticeboard(DataDir(Path(options.data)).workers)
+    watching = asyncio.create_task(_watch(server, plane, board, stopped))
     await stopped.wait()
     port.close()
     server.drain()
@@ -115,15 +119,18 @@ async def serve(options: DataPlaneOptions, listener: socket.socket, stopped: asy
     watching.cancel()
     await upstream.close()
     await asyncio.to_thread(plane.journal.close, _LEAVE_S)
+    board.show(plane.report(time.time()))
+    board.close()
 
 
-async def _watch(server: HttpServer, stopped: asyncio.Event) -> None:
-    """Once a second: give up what has run out of time, and end when the parent has."""
+async def _watch(server: HttpServer, plane: DataPlane, board: Noticeboard, stopped: asyncio.Event) -> None:
+    """Once a second: say what was counted, give up what has run out of time, and end when the parent has."""
     # Who it was is told, not asked: it may have died before this process could ask.
     parent = os.environ.get(PARENT, str(os.getppid()))
     while True:
         if str(os.getppid()) != parent:
             stopped.set()
+        board.show(plane.report(time.time()))
         await asyncio.sleep(1)
         server.sweep()
 
@@ -138,6 +145,7 @@ async def _main(options: DataPlaneOptions, listener: socket.socket) -> None:
 def main() -> int:
     """Run until SIGTERM. 1 when it cannot start, with the reason on stderr."""
     end_with_parent()
+    logs.configure()
     listener = socket.socket(fileno=int(os.environ[LISTENER]))
     listener.setblocking(False)
     try:

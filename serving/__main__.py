@@ -1,7 +1,6 @@
 """`python -m tutelage.serving`: the student server, with its ServingOptions as JSON in TUTELAGE_OPTIONS."""
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ import msgspec
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from ..traffic import logs
 from ..traffic.errors import BadInput, MissingExtra, TutelageError
 from .options import ServingOptions
 from .server import StudentServer
@@ -18,7 +18,7 @@ from .server import StudentServer
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure()
     try:
         options = _options()
         asyncio.run(_serve(options))

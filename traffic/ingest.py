@@ -13,7 +13,7 @@ Rows travel through Arrow; the number of statements per batch does not depend on
 import gc
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -95,7 +95,11 @@ class Ingest:
 
     store: Store
     recogniser: Recogniser | None = None
+    on_stored: Callable[[pa.Table], None] = lambda calls: None
+    """Told of the rows that a batch has added to `calls`, once they are committed. It must not raise."""
     _memory: "_Memory | None" = None
+    _calls: pa.Table | None = None
+    """The rows of the batch at hand."""
     _settled: list[Assignment] = field(default_factory=list)
     """What the recogniser has handed out and no transaction has committed yet."""
     _patterns: list[PatternEntry] = field(default_factory=list)
@@ -112,10 +116,13 @@ class Ingest:
         except duckdb.ConstraintException:
             report = self._apply(payloads, positions, look=True)
         self._settled, self._patterns = [], []
+        if self._calls is not None:
+            self.on_stored(self._calls)
         return replace(report, seconds=time.perf_counter() - started)
 
     def _apply(self, payloads: Sequence[bytes], positions: Mapping[str, int], look: bool) -> IngestReport:
         """`look`: whether the store may have some of the calls already."""
+        self._calls = None
         try:
             with _uncollected(), self.store.transaction():
                 rows, unreadable = self._read(payloads)
@@ -227,7 +234,7 @@ class Ingest:
             self.store.pour(INSERT_TOOLSETS, toolsets_table(toolsets))
         if rows:
             self._mark_retried(rows)
-            calls = calls_table(rows)
+            calls = self._calls = calls_table(rows)
             self.store.pour(INSERT_CALLS, calls)
             rollup.count(self.store, calls)
             self._write_runs(rows)

@@ -10,6 +10,7 @@ DATA/
   keys.json           the proxy's keys (hashes, rates, budgets), published for the data plane
   rates.bin           how full each key's rate is, shared by the data plane's workers
   callers.bin         which callers the teacher accepted of late, shared by the data plane's workers
+  workers/            what each data-plane worker has counted, one small file a process
   students/NAME@DIGEST/   immutable student versions; `manifest.json` is written last
   exports/            snapshots of trajectories that `distill` reads
   runs/               one folder per distillation run: log, progress, report
@@ -73,6 +74,10 @@ class DataDir:
         return self.root / "callers.bin"
 
     @property
+    def workers(self) -> Path:
+        return self.root / "workers"
+
+    @property
     def students(self) -> Path:
         return self.root / "students"
 
@@ -99,7 +104,7 @@ class DataDir:
     def prepare(self) -> "DataDir":
         """Create the folders and the secret. Raises DataFolderError when the folder cannot be written."""
         try:
-            for path in (self.root, self.journal, self.students, self.exports, self.runs, self.logs):
+            for path in (self.root, self.journal, self.workers, self.students, self.exports, self.runs, self.logs):
                 path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
