@@ -173,8 +173,8 @@ class Overview:
 
     def status(self) -> Status:
         """Health and totals."""
-        rows = self.routes()
-        states = [row.state for row in rows]
+        patterns = self.store.rows("SELECT pattern_id FROM patterns ORDER BY created_at, pattern_id")
+        states = [self.board.state(pattern).state for (pattern,) in patterns]
         runners = tuple(runner.status for runner in self.runners)
         health = self.keeper.health
         return Status(

@@ -16,6 +16,7 @@ import msgspec
 from ..traffic.actions import parameters
 from ..traffic.canonical import loads
 from ..traffic.errors import BadInput
+from ..traffic.newest import newest_toolset
 from ..traffic.store import Store
 from ..traffic.tool_policy import CAUTIOUS, ToolPolicy, ToolRule
 from ..traffic.tool_policy_guess import Guess, guess_rule, usage_of
@@ -151,11 +152,7 @@ class PolicyBook:
 
 def tools_in_use(store: Store, pattern_id: str) -> dict[str, dict[str, Any]]:
     """The function tools that the pattern's newest call offered, by name: name, description and parameters."""
-    sql = """
-        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.pattern_id = ?
-        ORDER BY c.started_at DESC LIMIT 1
-    """
-    body = store.value(sql, [pattern_id])
+    body = newest_toolset(store, pattern_id)
     tools = loads(body) if body else []
     schemas = parameters(tools)
     found = {}

@@ -60,3 +60,13 @@ def newest(
         if since.all or len(found) >= limit:
             return found
         calls *= _FACTOR
+
+
+def newest_toolset(store: Store, pattern_id: str) -> str | None:
+    """The tools as the pattern's newest call with any offered them: canonical JSON. None without."""
+    sql = """
+        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.pattern_id = ? AND c.started_at >= ?
+        ORDER BY c.started_at DESC LIMIT 1
+    """
+    found = newest(store, 1, lambda since: store.rows(sql, [pattern_id, since]), [pattern_id])
+    return found[0][0] if found else None

@@ -8,7 +8,7 @@ from .actions import action_of, parameters, text_of
 from .answers import dump
 from .canonical import loads
 from .conversations import answers_of, requests_of
-from .newest import newest
+from .newest import newest, newest_toolset
 from .patterns import PatternEntry
 from .skeleton import GAP, RECORDS, WILD
 from .steps import label_of
@@ -70,12 +70,8 @@ def skeleton_lines(entry: PatternEntry) -> list[SkeletonLine]:
 
 def tools_of(store: Store, pattern_id: str) -> list[Tool]:
     """The tools as the pattern's newest call offered them."""
-    sql = """
-        SELECT t.body FROM calls c JOIN toolsets t USING (toolset_id) WHERE c.pattern_id = ? AND c.started_at >= ?
-        ORDER BY c.started_at DESC LIMIT 1
-    """
-    found = newest(store, 1, lambda since: store.rows(sql, [pattern_id, since]), [pattern_id])
-    tools = loads(found[0][0]) if found else []
+    body = newest_toolset(store, pattern_id)
+    tools = loads(body) if body else []
     schemas = parameters(tools)
     found = []
     for tool in tools:
