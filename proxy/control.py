@@ -197,6 +197,7 @@ async def _serve_http(plane: ControlPlane, stopped: asyncio.Event) -> None:
         interface=Interfaces.ASGINL,
         log_level=LogLevels.warning,
         log_access=False,
+        log_dictconfig=logs.SERVER,
         websockets=False,
     )
     serving = asyncio.create_task(server.serve())

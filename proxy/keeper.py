@@ -91,7 +91,7 @@ class Keeper:
         recall = partial(recalled, store)
         discovery = Discovery(self.registry, recall=recall, needed=self.board.patterns, used=by_use(store))
         self.watchers = Watchers()
-        self._ingest = Ingest(store, discovery, self.watchers.calls)
+        self._ingest = Ingest(store, discovery, on_stored=self.watchers.calls)
         self._ingest.resume()
         self._journal = JournalReader(data.journal)
         self._students = StudentRegister(data)

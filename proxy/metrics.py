@@ -98,6 +98,9 @@ class Metrics:
         board, names = self.keeper.board, self.counted.pattern_names
         states = {pattern: board.state(pattern) for pattern in board.patterns()}
         shown = {pattern: state for pattern, state in states.items() if names.of(pattern) == pattern}
+        for pattern in shown:
+            # There before it happens: Prometheus sees no increase in a series that begins with its first event.
+            self.transitions.add((pattern, "quarantined", "guard"), 0)
         found = {pattern: explain(state) for pattern, state in shown.items()}
         info = {
             (entry.pattern_id, entry.name, str(entry.version)): 1.0

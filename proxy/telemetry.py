@@ -132,7 +132,7 @@ class Telemetry:
             trace_id(row["trajectory_id"] or str(row["call_id"])),
             span_id(row["call_id"]),
         )
-        begun = int(row["started_at"] * 1e9)
+        begun = _nanoseconds(row["started_at"])
         span = self._tracer.start_span(
             f"{operation} {row['model'] or ''}".strip(),
             kind=SpanKind.CLIENT,
@@ -141,7 +141,7 @@ class Telemetry:
         )
         if why := _failure(row):
             span.set_status(Status(StatusCode.ERROR, why))
-        span.end(begun + int((row["latency_ms"] or 0.0) * 1e6))
+        span.end(begun + _nanoseconds((row["latency_ms"] or 0.0) / 1000))
 
     def _event(self, label: Label) -> None:
         task = label.task
@@ -155,7 +155,7 @@ class Telemetry:
             names.STUDENT: task.student,
             names.PATTERN: task.pattern_id,
         }
-        at = int(label.at * 1e9)
+        at = _nanoseconds(label.at)
         context = set_span_in_context(NonRecordingSpan(ids))
         self._logger.emit(LogRecord(timestamp=at, context=context, event_name=names.EVALUATION, attributes=attributes))
 
@@ -203,6 +203,11 @@ def _parameters(text: str | None) -> dict[str, float]:
 def _failure(row: Row) -> str:
     status = row["status"] or 0
     return row["error"] or (str(status) if status >= 400 else "cancelled" if status == 0 else "")
+
+
+def _nanoseconds(seconds: float) -> int:
+    """To the microsecond: a clock's float holds no more."""
+    return round(seconds * 1e6) * 1000
 
 
 def trace_id(run: str) -> int:

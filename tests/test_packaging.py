@@ -13,6 +13,7 @@ WITHOUT_OWN_TEST = {
     "traffic/errors.py": "only classes",
     "proxy/options.py": "tests/test_config.py",
     "proxy/pattern_lines.py": "tests/test_views.py",
+    "proxy/telemetry_names.py": "tests/test_telemetry.py",
     "proxy/views_actions.py": "tests/test_views.py",
     "proxy/views_changes.py": "tests/test_views.py",
     "proxy/views_evidence.py": "tests/test_views.py",

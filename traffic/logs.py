@@ -19,8 +19,15 @@ FORMATS = (CONSOLE, JSON)
 LEVELS = ("debug", "info", "warning", "error")
 _QUIET = ("httpx", "httpcore", "urllib3", "opentelemetry", "asyncio")
 """Libraries that name what they ask for: only their warnings are told."""
+SERVER: dict[str, Any] = {
+    "handlers": {},
+    "formatters": {},
+    "loggers": {"_granian": {"handlers": [], "level": "WARNING", "propagate": True}},
+}
+"""For granian's `log_dictconfig`: what it says goes the way of all messages."""
 _SECRETS = re.compile(
-    r"(?i)(?P<name>\bbearer\s+|(?:api[-_]?key|token|authorization|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\s\"',;}]+"
+    r"(?i)(?P<name>(?:api[-_]?key|token|authorization|password|secret)[\"']?\s*[:=]\s*[\"']?(?:bearer\s+)?|\bbearer\s+)"
+    r"[^\s\"',;}]+"
     r"|\b(?:sk|pk|xox[a-z]|ghp|hf|gsk)[-_][A-Za-z0-9_-]{8,}"
     r"|(?<=://)[^/@\s]+(?=@)"
     r"|(?<=hooks\.slack\.com/)\S+"
