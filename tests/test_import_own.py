@@ -8,6 +8,7 @@ import pytest
 
 from tutelage.traffic.conversations import answers_of, requests_of
 from tutelage.traffic.errors import BadInput
+from tutelage.traffic.import_own import read
 from tutelage.traffic.importing import import_calls
 from tutelage.traffic.ingest import Ingest
 from tutelage.traffic.parquet import MANIFEST, export_parquet
@@ -86,3 +87,19 @@ def test_an_unfinished_export_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with Store(tmp_path / "a.duckdb") as store, pytest.raises(BadInput, match="no finished export"):
         import_calls(store, tmp_path / "out", lambda found: None, form="own")
+
+
+def test_what_a_killed_import_left_behind_is_no_obstacle(tmp_path: Path, make_call: Make) -> None:
+    with Store(tmp_path / "a.duckdb") as first:
+        Ingest(first).apply([encode(record) for record in records(make_call)], {})
+        export_parquet(first, tmp_path / "out", 0.0)
+    scratch = tmp_path / ".b.import"
+    killed = read(tmp_path / "out", scratch)
+    next(killed)
+    left = {path.name: path.read_bytes() for path in tmp_path.glob(".b.import*")}
+    killed.close()
+    assert left
+    for name, content in left.items():
+        (tmp_path / name).write_bytes(content)
+    assert len(list(read(tmp_path / "out", scratch))) == 8
+    assert not list(tmp_path.glob(".b.import*"))

@@ -5,7 +5,7 @@ messages that are stored once, and that takes a store. Requests in other protoco
 back as chat completions. Labels, verdicts and patterns do not come along; they are found anew from the calls.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,13 @@ _COPIED = ("call_id", "started_at", "route", "reason", "fallback", "student", "s
 _COPIED += ("first_byte_ms", "latency_ms", "retry", "request_id", "confidence", "teacher", "caller")
 
 
-def read(folder: Path, scratch: Path) -> Iterator[CallRecord | Skip]:
-    """The calls of an export, oldest first. `scratch` is a database file that is made and removed. Raises BadInput."""
+def read(folder: Path, scratch: Path) -> Generator[CallRecord | Skip, None, None]:
+    """The calls of an export, oldest first. `scratch` is a database file that is made anew and removed.
+
+    Raises BadInput.
+    """
     manifest = read_manifest(folder)
+    _remove(scratch)  # of an import that was killed
     try:
         with Store(scratch) as store:
             for table in _NEEDED:
@@ -35,8 +39,12 @@ def read(folder: Path, scratch: Path) -> Iterator[CallRecord | Skip]:
                     store.execute(sql, [files])
             yield from _records(store)
     finally:
-        for path in (scratch, scratch.with_name(scratch.name + ".wal")):
-            path.unlink(missing_ok=True)
+        _remove(scratch)
+
+
+def _remove(database: Path) -> None:
+    for path in (database, database.with_name(database.name + ".wal")):
+        path.unlink(missing_ok=True)
 
 
 def _records(store: Store) -> Iterator[CallRecord | Skip]:

@@ -97,6 +97,8 @@ class Ingest:
     recogniser: Recogniser | None = None
     on_stored: Callable[[pa.Table], None] = lambda calls: None
     """Told of the rows that a batch has added to `calls`, once they are committed. It must not raise."""
+    capacity: int = 50_000
+    """Messages, and calls, that are remembered; what is forgotten is looked up in the store."""
     _memory: "_Memory | None" = None
     _calls: pa.Table | None = None
     """The rows of the batch at hand."""
@@ -215,7 +217,7 @@ class Ingest:
     def _remembered(self) -> "_Memory":
         if self._memory is None or self._memory.removals != self.store.removals:
             # Messages that are remembered may have been removed meanwhile; they would never be stored again.
-            self._memory = _Memory(self.store)
+            self._memory = _Memory(self.store, self.capacity)
         return self._memory
 
     def _recognise(self, parsed: Parsed) -> Recognised | None:
@@ -298,13 +300,13 @@ def _uncollected() -> Iterator[None]:
 class _Memory:
     """What ingest remembers between batches; all of it can be found in the store again."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, capacity: int) -> None:
         self._store = store
         self.removals = store.removals
         self.positions: dict[str, int] = dict(store.rows("SELECT segment, position FROM journal_positions"))
-        self.parser = Parser(self._given)
+        self.parser = Parser(self._given, capacity)
         self.novelty = Novelty(store)
-        self.finder = Finder(store)
+        self.finder = Finder(store, capacity)
         self.retries = Retries(store)
         self.parentage = Parentage(store)
 

@@ -29,10 +29,11 @@ class Novelty:
         self._rows_per_lookup = rows_per_lookup
         self._rows: int = store.value("SELECT count(*) FROM messages")
 
-    def lacking(self, named: Sequence[StoredMessage]) -> list[StoredMessage]:
+    def lacking(self, named: Sequence[StoredMessage]) -> Sequence[StoredMessage]:
         """Those that the store lacks, to be stored before this is asked again. Parents come before children."""
+        named = _once(named)
         unsure = {one.message_id: one for one in named if not one.surely_new}
-        lacking = list(named)
+        lacking = named
         if unsure and self._rows:
             first = [one.message_id for one in unsure.values() if one.parent_id not in unsure]
             present = self._present(first)
@@ -55,3 +56,14 @@ class Novelty:
             rows = self._store.rows(f"SELECT message_id FROM messages WHERE message_id IN ({listed})")
             present.update(found.hex for (found,) in rows)
         return present
+
+
+def _once(named: Sequence[StoredMessage]) -> Sequence[StoredMessage]:
+    """Each message as it was named first: a batch with more messages than are remembered may name one again.
+
+    Only the first may be `born`: of the others it is not known that what follows them has no name already.
+    """
+    first: dict[str, StoredMessage] = {}
+    for one in named:
+        first.setdefault(one.message_id, one)
+    return named if len(first) == len(named) else list(first.values())
