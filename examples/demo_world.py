@@ -48,6 +48,8 @@ class World:
     """Processes of the demo. Use it as a context manager: leaving it ends them."""
 
     data: Path | None = None
+    upstream: str = ""
+    """The teacher's base URL; without one the parcel desk's teacher is started."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
     """Largest resident memory seen, in MB, by process."""
@@ -94,9 +96,11 @@ class World:
 
     def start(self) -> None:
         """Start the teacher and `tutelage serve`, and wait until both answer."""
-        teacher = ["-m", "tutelage.examples.parcels.teacher", "--port", str(self.ports["teacher"])]
-        self._spawn("teacher", teacher, f"{self.teacher}/v1/models")
-        serve = ["-m", "tutelage", "serve", "--teacher", f"{self.teacher}/v1", "--data", str(self.root)]
+        if not self.upstream:
+            teacher = ["-m", "tutelage.examples.parcels.teacher", "--port", str(self.ports["teacher"])]
+            self._spawn("teacher", teacher, f"{self.teacher}/v1/models")
+        upstream = self.upstream or f"{self.teacher}/v1"
+        serve = ["-m", "tutelage", "serve", "--teacher", upstream, "--data", str(self.root)]
         serve += ["--port", str(self.ports["plane"]), "--control-port", str(self.ports["control"])]
         serve += ["--student-port", str(self.ports["student"]), "--config", str(self.config)]
         self._spawn("serve", serve, f"{self.dashboard}/healthz", f"{self.base_url.removesuffix('/v1')}/tutelage/health")

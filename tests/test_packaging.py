@@ -35,6 +35,12 @@ WITHOUT_OWN_TEST = {
     "examples/parcels/teacher.py": "tests/test_parcels.py",
     "examples/parcels/agent.py": "tests/test_parcels.py",
     "examples/demo_world.py": "tests/test_demo.py",
+    "examples/place.py": "tests/test_examples.py",
+    "examples/openai_sdk.py": "tests/test_examples.py",
+    "examples/langchain_agent.py": "tests/test_examples.py",
+    "examples/langgraph_multi_agent.py": "tests/test_examples.py",
+    "examples/feedback_and_verifiers.py": "tests/test_examples.py",
+    "examples/import_old_logs.py": "tests/test_examples.py",
 }
 
 
