@@ -64,3 +64,5 @@ clean:
 
 docs: dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/openapi.py
+	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs build/docs

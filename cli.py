@@ -110,11 +110,16 @@ def serve(
 
 
 @app.command()
-def doctor(data: DataOption = None, file: ConfigOption = None, as_json: JsonOption = False) -> None:
+def doctor(
+    teacher: Annotated[str | None, typer.Option(help="As for `serve`.")] = None,
+    data: DataOption = None,
+    file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check settings, folder, ports, teachers, keys and extras, and say what to do. Exits with 1 on a problem."""
     from .doctor import examine
 
-    chosen = config.load(file, data=data)
+    chosen = config.load(file, teacher=teacher, data=data)
     found = []
     for finding in examine(chosen):
         found.append(asdict(finding))

@@ -4,6 +4,7 @@ Data goes to stdout: tables for people, `--json` for programs.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,10 +51,13 @@ def show(value: Any, as_json: bool, columns: tuple[str, ...] = ()) -> None:
     table = Table(*names, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in names))
-    console = Console()
+    # Into a pipe or a file, whole rows: an id that is cut off is of no use to the next command.
+    console = Console(width=None if sys.stdout.isatty() else _WHOLE)
     console.print(table if rows else "Nothing yet.")
 
 
+_WHOLE = 100_000
+"""Characters in a line that nobody looks at."""
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
@@ -92,6 +96,12 @@ def calls_list(
     """The newest calls."""
     rows = ask(data, "/api/calls", limit=limit, pattern=pattern, trajectory=trajectory)
     show(rows, as_json, ("call_id", "route", "reason", "model", "pattern_id", "status", "latency_ms", "finish_reason"))
+
+
+@calls.command("show")
+def calls_show(call: str, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """One call with its bodies."""
+    show(ask(data, f"/api/calls/{call}"), as_json)
 
 
 @trajectories.command("list")

@@ -146,7 +146,8 @@ def _curate(options: DistillOptions, source: Export, spec: PromptSpec) -> Curate
         raise BadInput(
             f"Expected at least {options.min_sessions} successful sessions of {source.name}, some of them held out; "
             f"found {len(chosen.train)} to train on and {len(chosen.held_out)} held out ({left_out}). "
-            "Let more traffic through, or lower min_sessions."
+            "A session counts when it has been silent for routing.session_idle_s, half an hour unless set, or when "
+            "feedback says how it ended. Wait for that, let more traffic through, or lower min_sessions."
         )
     return chosen
 

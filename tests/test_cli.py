@@ -40,6 +40,7 @@ def test_listings_work_on_an_empty_folder_without_a_server(command: tuple[str, .
     [
         (("patterns", "show", "p_none"), "p_none"),
         (("students", "show", "s@none"), "s@none"),
+        (("calls", "show", "c_none"), "c_none"),
         (("trajectories", "show", "t_none"), "t_none"),
         (("routes", "off", "p_none"), "p_none"),
         (("serve", "--config", "none.toml"), "--config"),

@@ -17,6 +17,13 @@ def test_prepare_makes_folders_and_a_private_secret(tmp_path: Path) -> None:
     assert data.students.is_dir()
     assert len(data.read_secret()) == 32
     assert stat.S_IMODE(data.secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(data.root.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_is_there_keeps_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    DataDir(tmp_path).prepare()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o750
 
 
 def test_prepare_again_keeps_the_secret(tmp_path: Path) -> None:

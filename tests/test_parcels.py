@@ -10,7 +10,7 @@ import pytest
 from tutelage.examples.parcels.agent import Desk, serve_all
 from tutelage.examples.parcels.desk import run_tool, tools
 from tutelage.examples.parcels.tasks import PHRASES, make_tasks
-from tutelage.examples.parcels.teacher import ONLY_PARCELS, choose_call, create_app
+from tutelage.examples.parcels.teacher import ONLY_PARCELS, answer, choose_call, create_app
 
 TOOL = {
     "track": "track_parcel",
@@ -60,6 +60,11 @@ def test_agent_and_teacher_reach_a_final_sentence(plain: bool, number: str) -> N
     assert desk.tally.sessions == 42
     assert (desk.tally.errors, desk.tally.unfinished) == (0, 0)
     assert desk.tally.routes == {"direct": desk.tally.calls}
+
+
+def test_without_the_tool_the_teacher_says_so_in_words() -> None:
+    said = answer({"messages": [{"role": "user", "content": "Where is parcel PA-12345?"}]}, plain_numbers=False)
+    assert "track_parcel" in said["content"]
 
 
 def test_the_teacher_streams_when_asked() -> None:

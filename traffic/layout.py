@@ -104,7 +104,9 @@ class DataDir:
     def prepare(self) -> "DataDir":
         """Create the folders and the secret. Raises DataFolderError when the folder cannot be written."""
         try:
-            for path in (self.root, self.journal, self.workers, self.students, self.exports, self.runs, self.logs):
+            # Prompts and answers lie in here: for its owner alone, unless the folder was there before us.
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in (self.journal, self.workers, self.students, self.exports, self.runs, self.logs):
                 path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass

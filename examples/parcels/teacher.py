@@ -73,7 +73,13 @@ def answer(body: dict[str, Any], plain_numbers: bool) -> dict[str, Any]:
     if chosen is None:
         return {"role": "assistant", "content": ONLY_PARCELS}
     name, parcel, further = chosen
-    tool = next(tool["function"] for tool in body["tools"] if tool["function"]["name"] == name)
+    offered = {tool["function"]["name"]: tool["function"] for tool in body.get("tools") or ()}
+    if name not in offered:
+        return {
+            "role": "assistant",
+            "content": f"For parcel {parcel} I need the tool {name}, which I do not have.",
+        }
+    tool = offered[name]
     id_field = tool["parameters"]["required"][0]
     arguments = {id_field: parcel.replace("-", "") if plain_numbers else parcel, **further}
     function = {"name": name, "arguments": json.dumps(arguments)}
