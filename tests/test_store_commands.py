@@ -1,6 +1,10 @@
 """`tutelage store …` as people and scripts run it."""
 
 import json
+import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -59,3 +63,36 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "keep_days" in " ".join(done.stderr.split())
     assert run("store", "prune", cwd=tmp_path).returncode == 1
+
+
+@pytest.mark.chaos
+def test_each_command_may_be_killed_at_any_moment_and_run_again(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    lines = []
+    for number in range(2_000):
+        said = [{"role": "user", "content": f"{number} " + "long " * 40}, {"role": "assistant", "content": "hello"}]
+        lines.append(json.dumps({"messages": said, "created": 1_000 + number}))
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    (tmp_path / "tutelage.toml").write_text("[store]\nmax_bytes = 300000\n")
+    longest = 0.0
+    for words in (
+        ("import", "log.jsonl"),
+        ("export", "--parquet", "out"),
+        ("verify",),
+        ("prune", "--yes"),
+        ("compact",),
+        ("import", "out"),
+    ):
+        command = [sys.executable, "-m", "tutelage", "store", *words]
+        started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Beyond the first, which may only be starting up, the work of one of them is hit.
+        time.sleep(chance.uniform(0.5, 1.0) * max(longest, 1.5))
+        started.kill()
+        started.wait()
+        begun = time.monotonic()
+        done = run("store", *words, "--json", cwd=tmp_path)
+        longest = time.monotonic() - begun
+        assert done.returncode == 0, (words, done.stderr)
+    checked = json.loads(run("store", "verify", "--json", cwd=tmp_path).stdout)
+    assert (checked["found"], checked["problems"]) == (0, [])
+    assert (checked["calls"], len(list((tmp_path / "out").glob(".*")))) == (2_000, 0)
