@@ -274,14 +274,26 @@ class Config:
 
 def _options(kind: type[Options], section: str, base: Section, chosen: Section) -> Options:
     """`base` overridden by `chosen` as `kind`. Values from the environment are text, hence the lax conversion."""
-    known = [field.name for field in msgspec.inspect.type_info(kind).fields]  # pyright: ignore[reportAttributeAccessIssue]
+    types = {field.name: field.type for field in msgspec.inspect.type_info(kind).fields}  # pyright: ignore[reportAttributeAccessIssue]
+    known = list(types)
     unknown = sorted(set(chosen) - set(known))
     if unknown:
         raise BadInput(f"Unknown setting {section}.{unknown[0]}. Known in [{section}]: {', '.join(known)}.")
+    read = {name: _read(value, types[name]) for name, value in chosen.items()}
     try:
-        return msgspec.convert({**base, **chosen}, kind, strict=False)
+        return msgspec.convert({**base, **read}, kind, strict=False)
     except msgspec.ValidationError as error:
         raise BadInput(f"A setting in [{section}] has the wrong form: {error}.") from error
+
+
+def _read(value: Any, kind: msgspec.inspect.Type) -> Any:
+    """A list or table that the environment gave as JSON; anything else as it is."""
+    if not isinstance(value, str) or isinstance(kind, msgspec.inspect.StrType) or not value.startswith(("[", "{")):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
 
 
 def load(file: Path | None = None, **chosen: Any) -> Config:

@@ -49,6 +49,17 @@ def test_the_file_reaches_every_process(file: Path) -> None:
     assert serving.slots == 2
 
 
+def test_lists_are_given_as_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUTELAGE_DISTILL__TARGETS", '["all-linear"]')
+    monkeypatch.setenv("TUTELAGE_ROUTING__RAMP", "[0.2, 0.5]")
+    chosen = config.load()
+    assert chosen.distill().targets == ("all-linear",)
+    assert chosen.control().routing.ramp == (0.2, 0.5)
+    monkeypatch.setenv("TUTELAGE_DISTILL__TARGETS", "[all-linear")
+    with pytest.raises(BadInput, match="Expected `array`"):
+        config.load().distill()
+
+
 def test_command_line_beats_environment_beats_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUTELAGE_PORT", "9001")
     monkeypatch.setenv("TUTELAGE_ROUTING__EPSILON_TOOLS", "0.2")

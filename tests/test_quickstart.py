@@ -26,16 +26,17 @@ class Reader:
         sockets = [socket.socket() for _ in range(4)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
-        self.ports = dict(zip(("8400", "8401", "8402", "8410"), [one.getsockname()[1] for one in sockets], strict=True))
+        given = [str(one.getsockname()[1]) for one in sockets]
+        self.ports: dict[str, str] = dict(zip(("8400", "8401", "8402", "8410"), given, strict=True))
         for one in sockets:
             one.close()
-        self.environ = os.environ | {f"TUTELAGE_{name}": str(self.ports[port]) for name, port in NAMED.items()}
+        self.environ = os.environ | {f"TUTELAGE_{name}": self.ports[port] for name, port in NAMED.items()}
         self.environ |= {"TUTELAGE_URL": self.moved("http://127.0.0.1:8400/v1"), "NO_COLOR": "1"}
         self.environ |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         self.running: list[subprocess.Popen[bytes]] = []
 
     def moved(self, text: str) -> str:
-        return re.sub(r"\b84(00|01|02|10)\b", lambda match: str(self.ports[match[0]]), text)
+        return re.sub(r"\b84(00|01|02|10)\b", lambda match: self.ports[match[0]], text)
 
     def follow(self, heading: str) -> str:
         """Do everything that is in the blocks below a heading; returns what was printed."""
