@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 HEAD = """# Configuration
 
 Every setting can be given in `tutelage.toml`, as an environment variable (`TUTELAGE_` and the name, with `__` between
-section and name, lists as JSON: `TUTELAGE_ROUTING__EPSILON_TOOLS=0.1`) or, for the most used ones, on the command line. The command
-line beats the environment, the environment beats the file. Keys are named by their environment variable, never written
-down.
+section and name: `TUTELAGE_ROUTING__EPSILON_TOOLS=0.1`; lists as JSON) or, for the most used ones, on the command line.
+The command line beats the environment, the environment beats the file. Keys are named by their environment variable,
+never written down.
 
 This page is made from the source by `make docs`; a test keeps it true.
 """
