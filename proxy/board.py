@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,13 @@ from ..traffic.tool_policy import ToolPolicy
 from . import operators
 from .draws import Draw
 from .event_log import Entry, EventLog, Key, event_entry, switch_entry, transition_entry
-from .gate import alpha_for
 from .heard import HeardSessions
 from .machine import apply
 from .options import RoutingOptions
-from .reviews import judged_gate, judged_sessions, judged_versions
+from .repeats import Repeats
+from .reviews import JudgedTests
 from .routes import Route, RouteTable, publish_table
-from .rules import shares
+from .rules import doubted, shares
 from .session_details import Details, Spoken, details, said_since
 from .sessions import DAY_S, Scope, SessionLoss, is_single_turn, passed, served_badly
 from .shadow import AUDIT, SHADOW
@@ -39,7 +40,6 @@ from .states import (
     Configured,
     Event,
     Invalid,
-    Judged,
     Operator,
     Passed,
     PatternState,
@@ -48,7 +48,7 @@ from .states import (
     StudentRegistered,
     Transition,
 )
-from .usable import Usable, usable
+from .usable import Excused, Usable, usable
 from .versions import challenged, next_trial, remaining_wait, route_of, ruling
 
 logger = logging.getLogger(__name__)
@@ -64,11 +64,13 @@ class Board:
         """How calls of a pattern's tools are compared; the most cautious way unless told."""
         self.review = Draw("", 1.0)
         """Which sessions people review; all unless told."""
-        self._judged: dict[Key, tuple[int, int, str]] = {}
+        self.repeats = Repeats(store, clock)
+        self._judged = JudgedTests(store, clock)
         self._store, self._options, self._secret, self._clock = store, options, secret, clock
         self._states: dict[Key, PatternState] = {}
         self._heard = HeardSessions()
         self._counted: dict[Key, Usable] = {}
+        self._excused = Excused(store)
         self._passed_at: dict[Key, float] = {}
         self._live_at: dict[Key, float] = {}
         self._manifests: dict[str, Manifest] = {}
@@ -193,21 +195,25 @@ class Board:
 
     def judge(self) -> None:
         """For versions on trial whose labels rest on a judge: how far that is proven, before sessions are fed."""
-        for key in judged_versions(self._store):
-            state = self._states.get(key, PatternState())
-            kind = SHADOW if state.state == "shadow" else AUDIT
-            seen = self._verdict, len(self._heard.losses(key, kind)), state.state
-            if state.state not in ("shadow", *SERVING) or self._judged.get(key) == seen:
-                continue
-            self._judged[key] = seen
-            sessions = judged_sessions(self._store, self.review, *key, kind)
-            gate = judged_gate(sessions, state.epsilon, alpha_for(state.k, state.options.alpha))
-            if gate != state.judged:
-                self._hear(key, [Judged(at=self._clock(), kind=kind, gate=gate)])
+        for key in self._judged.versions(self._verdict):
+            state, heard = self._states.get(key, PatternState()), partial(self._heard.count, key)
+            if event := self._judged.event(key, state, self.review, self._verdict, heard):
+                self._hear(key, [event])
+
+    def doubted(self) -> list[str]:
+        """Patterns for which it matters how far the teacher agrees with itself."""
+        return sorted({key[0] for key, state in list(self._states.items()) if doubted(state)})
+
+    def hear_repeats(self) -> None:
+        """What the teacher's second answers say; see `repeats`."""
+        for key, state in list(self._states.items()):
+            heard = list(self._heard.losses(key, SHADOW)) if state.noise or state.relative or doubted(state) else []
+            if event := self.repeats.event(key, state, next_trial(self.states(key[0])), heard):
+                self._hear(key, [event])
 
     def count_invalid(self, batch: int) -> None:
         """Report calls that students could not answer: faults at once, sound answers `batch` at a time."""
-        for key, total in usable(self._store, served_badly(self._store)).items():
+        for key, total in usable(self._excused, served_badly(self._store)).items():
             new = total.since(self._counted.get(key, Usable()))
             if key in self._states and (new.bad or new.late or new.n >= batch):
                 self._hear(key, [Invalid(at=self._clock(), n=new.n, bad=new.bad, late=new.late)])
@@ -294,6 +300,8 @@ class Board:
             self._counted[key] = self._counted.get(key, Usable()).plus(event.n, event.bad, event.late)
         if state.state in WAITING and (before.state not in WAITING or isinstance(event, Passed)):
             self._passed_at[key] = event.at
+        if state.relative and before.relative is None:
+            self.repeats.began(key, event.at, len(self._heard.losses(key, SHADOW)))
         if state.state == "live" and before.state not in ("live", "off"):
             self._live_at[key] = event.at
 

@@ -91,6 +91,7 @@ class ControlPlane:
         verifying = Verifying(store, functions, options.routing.session_idle_s, clock)
         policies = PolicyBook(store, options.tools, clock)
         keeper.board.policy_of = policies.policy
+        keeper.board.repeats.margin = options.noise_margin
         keeper.board.review = draw_for(data.read_secret(), "review", options.judge.review_share)
         return cls(options, data, lock, store, keeper, verifying, policies, reporting, runners, clock)
 
@@ -137,7 +138,9 @@ class ControlPlane:
         draw = draw_for(self.data.read_secret(), NOISE, options.noise_share)
         return Runner(
             kind,
-            NoiseSource(self.store, draw, options.noise_per_day, self.clock) if noise else self.keeper,
+            NoiseSource(self.store, draw, options.noise_per_day, self.clock, self.keeper.board.doubted)
+            if noise
+            else self.keeper,
             asked,
             client,
             concurrency=1 if noise else options.shadow_concurrency,

@@ -5,6 +5,7 @@ from typing import Any
 
 from .gate import Gate
 from .guard import Guard
+from .noise import NoiseTest
 from .states import PatternState
 
 
@@ -41,6 +42,17 @@ def guard_facts(guard: Guard, alpha: float) -> dict[str, Any]:
     }
 
 
+def noise_facts(test: NoiseTest, alpha: float) -> dict[str, Any]:
+    """The numbers of the test against the teacher's second answers; its gate's are about X = (D + 1)/2."""
+    return {
+        **gate_facts(test.gate, alpha),
+        "margin": test.margin,
+        "difference": test.mean,
+        "disagreement": test.odds / test.n if test.n else None,
+        "ceiling": test.ceiling(alpha),
+    }
+
+
 def evidence_of(state: PatternState) -> dict[str, Any]:
     """All numbers of a state."""
     alpha = state.options.alpha
@@ -67,6 +79,11 @@ def evidence_of(state: PatternState) -> dict[str, Any]:
     if state.judged is not None:
         tests = {"flagged": state.judged.flagged, "missed": state.judged.missed}
         found["judged"] = {name: gate_facts(gate, alpha) for name, gate in tests.items()}
+    if (seen := state.noise) is not None:
+        interval = Gate(epsilon=state.epsilon, alpha=alpha, n=seen.repeats, total=seen.disagreements).interval(alpha)
+        found["noise"] = {"n": seen.repeats, "disagreements": seen.disagreements, "interval": list(interval)}
+    if state.relative is not None:
+        found["relative"] = noise_facts(state.relative, alpha)
     if state.ladder is not None:
         found["thresholds"] = state.ladder.facts()
     for name, trail in (("shadow_nulls", state.in_shadow), ("served_nulls", state.in_service)):

@@ -29,7 +29,7 @@ def expected(state: PatternState) -> int | None:
     """Compared sessions that the next proof is still expected to take at the risk seen so far; None: no proof is being
     gathered, or none would come at that risk."""
     gate = {"shadow": state.shadow, "canary": state.canary}.get(state.state)
-    if gate is None:
+    if gate is None or state.relative:
         return None
     more = gate.expected_more()
     if state.state == "canary" and _carries_over(state) and gate.risk is not None and gate.risk < state.epsilon:
@@ -49,6 +49,11 @@ def blocks(state: PatternState) -> list[str]:
         found.append(f"{state.cooldown} sessions of cooldown")
     if state.state in WAITING:
         found.append(f"{state.state}: a new student version, or an operator's resume")
+    if state.relative:
+        found.append(
+            "the gate has given this version up and the teacher disagrees with itself: it is compared with the "
+            "teacher's second answers, and stays in canary within the exposure cap whatever that proves"
+        )
     if state.judged is not None and not state.judged.crossed and state.state in ("shadow", "canary"):
         found.append(f"labels rest on a judge, and its word is not proven yet: it lacks {state.judged.lacking}")
     if state.state == "shadow" and state.shadow is not None and state.shadow.futile:
@@ -86,7 +91,10 @@ def _next_shadow(state: PatternState) -> str:
             return f"proven; {state.cooldown} sessions of cooldown left"
         part = "proven" if found.threshold is None else f"proven for answers of score {found.threshold:.3g} or more"
         return f"{part}; canary next" if found.rested else f"{part}; waiting whether more can be served"
-    if gate.crossed:
+    if state.relative and not state.relative.crossed:
+        n = state.relative.even_needed()
+        return f"canary after {n} more sessions with two answers of the teacher if it is as often at odds with itself"
+    if gate.crossed or state.relative:
         return "proven by the labels as they are; a judge's word among them is not proven yet"
     if gate.futile:
         return "too risky as a whole; looking for a part that the student is sure of"
@@ -101,10 +109,13 @@ def _next_canary(state: PatternState) -> str:
     canary, options = state.canary, state.options
     if canary is None:
         return "no evidence yet"
-    needed = canary.clean_needed()
-    if _carries_over(state):
-        needed = min(needed, max(options.carry_over_sessions - state.clean, 1))
-    text = f"live after {needed} more audited sessions if all agree"
+    if state.relative:
+        text = "stays in canary: it is proven against the teacher's second answers only"
+    else:
+        needed = canary.clean_needed()
+        if _carries_over(state):
+            needed = min(needed, max(options.carry_over_sessions - state.clean, 1))
+        text = f"live after {needed} more audited sessions if all agree"
     if state.step + 1 >= len(options.ramp):
         return text
     share = options.ramp[state.step + 1]

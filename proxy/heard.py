@@ -31,6 +31,10 @@ class HeardSessions:
         """The loss that was told for each session."""
         return self._losses.get((key, kind), {})
 
+    def count(self, key: Key, kind: str) -> int:
+        """How many sessions were told."""
+        return len(self.losses(key, kind))
+
     def event(self, key: Key, kind: str, session: str) -> Session:
         """What was told about a session."""
         return self._events[key, kind][session]

@@ -253,6 +253,7 @@ class Keeper:
         self.board.relabel(self._spoken)
         self._spoken.clear()
         self.board.judge()
+        self.board.hear_repeats()
         for kind in (SHADOW, AUDIT):
             self._feed(kind, idle_before)
 

@@ -18,7 +18,18 @@ from msgspec.structs import replace
 
 from .evidence import Heard
 from .evidence_facts import evidence_of
-from .rules import alarm, fresh_service, fresh_shadow, justified, next_step, proof, ready, shares
+from .rules import (
+    alarm,
+    fresh_relative,
+    fresh_service,
+    fresh_shadow,
+    given_up,
+    justified,
+    next_step,
+    proof,
+    ready,
+    shares,
+)
 from .states import (
     ACTIONS,
     SERVING,
@@ -27,10 +38,12 @@ from .states import (
     Event,
     Invalid,
     Judged,
+    Noisy,
     Operator,
     Passed,
     PatternState,
     Relabelled,
+    Repeated,
     Session,
     StudentRegistered,
     Transition,
@@ -129,6 +142,17 @@ def _(event: Judged, state: PatternState) -> Step:
 
 
 @_hear.register
+def _(event: Noisy, state: PatternState) -> Step:
+    return Step(replace(state, noise=event.seen) if given_up(state) else state, [])
+
+
+@_hear.register
+def _(event: Repeated, state: PatternState) -> Step:
+    on_trial = state.state == "shadow" and state.relative is not None
+    return Step(replace(state, relative=event.test) if on_trial else state, [])
+
+
+@_hear.register
 def _(event: Configured, state: PatternState) -> Step:
     return Step(replace(state, options=event.options), [])
 
@@ -178,6 +202,8 @@ def decide(state: PatternState, at: float) -> Step:
         gate = reason == "futile" or state.state == "shadow"
         after = "blocked" if gate else "quarantined"
         return _move(state, after, reason, at, "gate" if gate else "guard", **_retreat(state))
+    if trial := fresh_relative(state):
+        return _move(state, "shadow", "noisy_teacher", at, **trial)
     if state.forced and justified(state):
         return _move(state, state.state, "evidence_caught_up", at, forced=False)
     if state.state == "live" and state.guard and state.guard.warning != state.warned:
@@ -189,6 +215,7 @@ def decide(state: PatternState, at: float) -> Step:
 def _rise(state: PatternState, at: float) -> Step:
     if state.state == "shadow" and not state.cooldown and (found := ready(state)) and found.rested:
         reason = "gate_crossed" if found.threshold is None else "threshold_crossed"
+        reason = "noise_test_crossed" if state.relative else reason
         changes = fresh_service(replace(state, threshold=found.threshold))
         return _move(state, "canary", reason, at, **changes, threshold=found.threshold)
     if state.state == "canary" and (proven := proof(state)):

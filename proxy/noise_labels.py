@@ -26,26 +26,27 @@ NOISE = "noise"
 DAY_S = 86_400.0
 WINDOW_S = DAY_S
 """Only pairs of this time are repeated: an old prompt may get another answer because the teacher has changed."""
-_REFUSED = "teacher_http_"
+REFUSED = "teacher_http_"
 """Reasons that begin so: the teacher gave no second answer, so nothing is known."""
 
 _DUE = """
 SELECT DISTINCT x.call_id, x.pattern_id, x.trajectory_id FROM comparisons x JOIN calls c USING (call_id)
-WHERE x.kind = 'shadow' AND x."at" >= $since AND c.route = 'teacher' AND {drawn}
+WHERE x.kind = 'shadow' AND x."at" >= $since AND c.route = 'teacher'
+    AND ({drawn} OR list_contains($doubted, x.pattern_id))
     AND NOT EXISTS (SELECT 1 FROM teacher_repeats r WHERE r.call_id = x.call_id)
 ORDER BY x.call_id LIMIT $limit
 """
 _INSERT = """
 INSERT INTO teacher_repeats VALUES (CAST(? AS UUID), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
-_AGAIN = f"CASE WHEN r.reason = '{UNSURE}' OR r.reason LIKE '{UNSURE}:%' THEN 0 ELSE r.loss END"
-_OURS = f"""
+AGAIN = f"CASE WHEN r.reason = '{UNSURE}' OR r.reason LIKE '{UNSURE}:%' THEN 0 ELSE r.loss END"
+OURS = f"""
 CASE WHEN x.ruled_reason = '{UNSURE}' OR x.ruled_reason LIKE '{UNSURE}:%' THEN x.loss
      ELSE greatest(x.loss, x.ruled_loss) END
 """
 _SESSIONS = f"""
-SELECT x.student, x.trajectory_id, avg({_OURS}) AS ours, avg({_AGAIN}) AS again, min(x."at") AS first_at
-FROM comparisons x LEFT JOIN teacher_repeats r ON r.call_id = x.call_id AND NOT starts_with(r.reason, '{_REFUSED}')
+SELECT x.student, x.trajectory_id, avg({OURS}) AS ours, avg({AGAIN}) AS again, min(x."at") AS first_at
+FROM comparisons x LEFT JOIN teacher_repeats r ON r.call_id = x.call_id AND NOT starts_with(r.reason, '{REFUSED}')
 WHERE x.kind = 'shadow' AND x.pattern_id = ? AND x.trajectory_id IN (
     SELECT trajectory_id FROM teacher_repeats WHERE pattern_id = x.pattern_id)
 GROUP BY ALL HAVING count(r.call_id) = count(*) ORDER BY first_at, x.trajectory_id
@@ -78,8 +79,16 @@ class NoiseRow:
 class NoiseSource:
     """Tasks and labels of the noise runner; see `shadow.LabelSource`."""
 
-    def __init__(self, store: Store, draw: Draw, per_day: int, clock: Callable[[], float]) -> None:
-        self._store, self._draw, self._per_day, self._clock = store, draw, per_day, clock
+    def __init__(
+        self,
+        store: Store,
+        draw: Draw,
+        per_day: int,
+        clock: Callable[[], float],
+        doubted: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """doubted: patterns of which every shadowed session is repeated, not only those drawn."""
+        self._store, self._draw, self._per_day, self._clock, self._doubted = store, draw, per_day, clock, doubted
 
     def tasks(self, kind: str, limit: int) -> Sequence[Task]:
         """Calls to ask the teacher again, the oldest first, within the day's budget."""
@@ -88,7 +97,7 @@ class NoiseSource:
         room = min(limit, self._per_day - (self._store.value(sql, (now // DAY_S * DAY_S,)) or 0))
         if room <= 0 or self._draw.share <= 0:
             return []
-        values = {"since": now - WINDOW_S, "limit": room}
+        values = {"since": now - WINDOW_S, "limit": room, "doubted": list(self._doubted())}
         rows = self._store.query(_DUE.format(drawn=self._draw.sql("x.trajectory_id")), values)
         ids = [row["call_id"] for row in rows]
         requests, answers = requests_of(self._store, ids), answers_of(self._store, ids)
@@ -125,7 +134,7 @@ def _row(
 ) -> NoiseRow:
     test = NoiseTest.begin(margin, alpha)
     for row in rows:
-        test = test.update(row["ours"] - row["again"])
+        test = test.update(row["ours"], row["again"])
     n, odds = len(rows), sum(row["again"] for row in rows)
     low, high = confidence_sequence(odds, n - odds)
     return NoiseRow(

@@ -274,7 +274,8 @@ class ControlOptions:
     shadow_per_second: Annotated[float, _LIMIT] = 0.0
     """Shadowed calls begun in a second; 0: as many as `shadow_concurrency` allows."""
     noise_share: float = 0.02
-    """Share of shadowed sessions whose calls the teacher is asked again, to see how far it agrees with itself."""
+    """Share of shadowed sessions whose calls the teacher is asked again, to see how far it agrees with itself. All of
+    them where a student looks too risky, for then it matters; 0: never."""
     noise_per_day: int = 500
     """Calls a UTC day that the teacher is asked again for that."""
     noise_margin: float = 0.05

@@ -3,17 +3,23 @@
 Each is a function of the state alone. docs/guarantees.md says why each holds at every look.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from .evidence import Served, Shadowed, Trail
 from .gate import WEIGHTS, Gate, alpha_for, upper_bound
 from .guard import Guard, invalid_detector
+from .noise import NoiseTest
 from .nulls import Nulls
 from .states import SERVING, PatternState
 from .threshold import Ladder
 
 SHADOW_SHARE_BLOCKED = 0.02
 """Share of sessions still shadowed for a blocked version, so that people see whether it stays bad."""
+DOUBT_AFTER = 20
+"""Shadowed sessions after which a risk above the limit is reason to ask the teacher twice."""
 
 
 class Shares(NamedTuple):
@@ -67,21 +73,49 @@ def fresh_shadow(state: PatternState, k: int) -> dict[str, Any]:
         "forced": False,
         "silent": 0,
         "judged": None,
+        "noise": None,
+        "relative": None,
     }
     return {"k": k, "in_shadow": Trail(base=bundle, now=bundle), **cleared}
 
 
+def given_up(state: PatternState) -> bool:
+    """Whether the gate of a trial, and nothing else, has given the version up: a noisy teacher may be why."""
+    if state.state != "blocked" or state.relative or state.in_service or not state.in_shadow:
+        return False
+    seen = state.in_shadow.now
+    return seen.gate.futile and not seen.nulls.alarmed
+
+
+def doubted(state: PatternState) -> bool:
+    """Whether it matters how far the teacher agrees with itself: then it is asked twice in every shadowed session."""
+    if state.state == "shadow" and state.shadow is not None and state.relative is None:
+        return state.shadow.n >= DOUBT_AFTER and state.shadow.total > state.epsilon * state.shadow.n
+    return given_up(state) or (state.state == "shadow" and state.relative is not None)
+
+
+def fresh_relative(state: PatternState) -> dict[str, Any]:
+    """Fields of a state that begins a relative trial, in which the noise test alone decides; none where the gate has
+    not given up or the noise is not proven."""
+    seen, options = state.noise, state.options
+    if seen is None or not given_up(state) or not seen.proven(state.epsilon, options.alpha):
+        return {}
+    whole = replace(state, options=dataclasses.replace(options, confidence_alpha=0.0))
+    test = NoiseTest.begin(seen.margin, alpha_for(seen.k, options.alpha), options.futility_alpha)
+    return {**fresh_shadow(whole, seen.k), "relative": test}
+
+
 def fresh_service(state: PatternState) -> dict[str, Any]:
     """Fields of a state that begins its canary: nothing served has been seen yet."""
-    options = state.options
-    proven = shadow_gate(state)
+    options, limit = state.options, served_limit(state)
+    proven = shadow_gate(state) if state.relative is None else None
     canary = Gate(
-        epsilon=state.epsilon,
+        epsilon=limit,
         alpha=alpha_for(state.k, options.alpha),
         futility_alpha=options.futility_alpha,
         weights=proven.learned() if proven else WEIGHTS,
     )
-    guard = Guard(epsilon=state.epsilon, warn=options.guard_warn, demote=options.guard_demote)
+    guard = Guard(epsilon=limit, warn=options.guard_warn, demote=options.guard_demote)
     bundle = Served(canary=canary, guard=guard, nulls=_nulls(state))
     return {
         "in_service": Trail(base=bundle, now=bundle),
@@ -90,8 +124,16 @@ def fresh_service(state: PatternState) -> dict[str, Any]:
         "step_sessions": 0,
         "silent": 0,
         "judged": None,
-        "share": options.ramp[0],
+        "share": min(options.ramp[0], state.epsilon * options.exposure_share / limit)
+        if state.relative
+        else options.ramp[0],
     }
+
+
+def served_limit(state: PatternState) -> float:
+    """Risk that the tests on served sessions allow: ε, or after a relative trial the highest that a student within δ of
+    its teacher can have."""
+    return state.epsilon if state.relative is None else state.relative.ceiling(state.options.alpha)
 
 
 def _nulls(state: PatternState) -> Nulls:
@@ -115,6 +157,8 @@ def alarm(state: PatternState) -> str:
 
 
 def _futile(state: PatternState) -> bool:
+    if state.state == "shadow" and state.relative:
+        return state.relative.futile
     if state.state == "shadow" and state.shadow and state.shadow.futile:
         return state.ladder is None or not state.ladder.hopeful(state.options.confidence_sessions)
     on_trial = state.state == "canary" or (state.state == "live" and state.forced)
@@ -125,6 +169,8 @@ def ready(state: PatternState) -> Ready | None:
     """What a version in shadow may serve; None: nothing is proven."""
     if state.state == "shadow" and not _judge_is_right(state):
         return None
+    if state.relative:
+        return Ready(None, True) if state.relative.crossed else None
     if state.shadow and state.shadow.crossed:
         return Ready(None, True)
     ladder = state.ladder
@@ -134,9 +180,12 @@ def ready(state: PatternState) -> Ready | None:
 
 
 def proof(state: PatternState) -> str:
-    """What proves that a canary may go live, or an empty string; see docs/guarantees.md, "Ramp"."""
+    """What proves that a canary may go live, or an empty string; see docs/guarantees.md, "Ramp".
+
+    Nothing does after a relative trial: it has not proven that the risk is below ε.
+    """
     canary = state.canary
-    if canary is None or not _judge_is_right(state):
+    if canary is None or state.relative or not _judge_is_right(state):
         return ""
     if canary.crossed:
         return "canary_gate_crossed"
@@ -151,6 +200,8 @@ def _judge_is_right(state: PatternState) -> bool:
 
 def _shadow_holds(state: PatternState) -> bool:
     """Whether shadow has proven what is served now."""
+    if state.relative:
+        return state.relative.crossed
     if state.shadow is not None and state.shadow.crossed:
         return True
     loosest = state.ladder.threshold if state.ladder else None
@@ -178,7 +229,7 @@ def worst_case(state: PatternState) -> float:
     if state.canary is None:
         return 1.0
     seen = [state.canary]
-    if state.single_turn and _shadow_holds(state) and (gate := shadow_gate(state)):
+    if state.single_turn and state.relative is None and _shadow_holds(state) and (gate := shadow_gate(state)):
         seen.append(gate)
     losses, n = sum(gate.total for gate in seen), sum(gate.n for gate in seen)
     return upper_bound(losses, n - losses, state.options.alpha)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..traffic.canonical import loads
 from ..traffic.store import Store
 from ..traffic.tool_policy import ToolPolicy
+from .evidence import KEEP
 from .gate import session_loss
 from .nulls import Compared, watch
 from .threshold import Scored
@@ -31,8 +32,11 @@ FROM verdicts v JOIN comparisons x USING (call_id, student, kind) WHERE v.seq > 
 """
 _LOSSES = """
 SELECT x.trajectory_id, list(x.loss) FROM comparisons x JOIN calls c USING (call_id)
-WHERE x.pattern_id = ? AND x.student = ? AND x.kind = ? AND c.retried IS NOT TRUE GROUP BY ALL
+WHERE x.pattern_id = $pattern AND x.student = $student AND x.kind = $kind AND c.retried IS NOT TRUE
+  AND list_contains($sessions, x.trajectory_id) AND c.started_at BETWEEN $low AND $high
+GROUP BY ALL
 """
+_SPAN = "SELECT min(first_at), max(last_at) FROM trajectories WHERE trajectory_id IN (SELECT unnest($sessions))"
 NEAR = 1e-9
 """Losses that differ by less are the same: means are not summed up in the same order everywhere."""
 
@@ -116,8 +120,13 @@ def said_since(store: Store, seq: int) -> tuple[set[Spoken], int]:
 def differing(
     store: Store, pattern_id: str, student: str, kind: str, heard: Mapping[str, float], how: str
 ) -> set[Spoken]:
-    """Those of the sessions in `heard` whose labels now give another loss than the one that was heard."""
-    rows = store.rows(_LOSSES, (pattern_id, student, kind)) if heard else []
+    """Those of the sessions in `heard`, in the order in which they were heard, whose labels now give another loss than
+    the one that was heard. Only those that can still change are looked at: the last of them (`evidence.Trail`)."""
+    names = list(heard)[-2 * KEEP :]
+    [(low, high)] = store.rows(_SPAN, {"sessions": names})
+    # Calls lie in the store in order of time: with these bounds, most of a large table is not even opened.
+    values = {"pattern": pattern_id, "student": student, "kind": kind, "sessions": names, "low": low, "high": high}
+    rows = store.rows(_LOSSES, values) if low is not None else []
     return {
         Spoken(pattern_id, student, kind, session)
         for session, losses in rows

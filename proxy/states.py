@@ -13,6 +13,7 @@ from .evidence import Served, Shadowed, Trail
 from .gate import Gate
 from .guard import Guard
 from .judged import JudgedGate
+from .noise import NoiseTest, SelfOdds
 from .options import RoutingOptions
 from .threshold import Ladder, Scored
 
@@ -89,6 +90,19 @@ class Judged(_Event, frozen=True, kw_only=True, tag="judged"):
     gate: JudgedGate
 
 
+class Noisy(_Event, frozen=True, kw_only=True, tag="noisy"):
+    """The teacher has been asked twice in sessions of the pattern: a version that the gate gave up because of it gets
+    a relative trial (`noise`). Nothing changes where these numbers don't prove the noise."""
+
+    seen: SelfOdds
+
+
+class Repeated(_Event, frozen=True, kw_only=True, tag="repeated"):
+    """What the test against the teacher's second answers says so far, on sessions heard in this relative trial."""
+
+    test: NoiseTest
+
+
 class Operator(_Event, frozen=True, kw_only=True, tag="operator"):
     """A person has decided."""
 
@@ -106,7 +120,7 @@ class Configured(_Event, frozen=True, kw_only=True, tag="configured"):
     options: RoutingOptions
 
 
-Event = StudentRegistered | Session | Relabelled | Passed | Invalid | Judged | Operator | Configured
+Event = StudentRegistered | Session | Relabelled | Passed | Invalid | Judged | Noisy | Repeated | Operator | Configured
 _decoder = msgspec.json.Decoder(Event)
 
 
@@ -145,6 +159,10 @@ class PatternState(msgspec.Struct, frozen=True, kw_only=True):
     """Calls in a row that got no answer at all."""
     judged: JudgedGate | None = None
     """What must be proven too, since labels of this stage rest on a judge; None: none does."""
+    noise: SelfOdds | None = None
+    """How far the teacher agrees with itself, heard when the gate had given the version up; None: not heard."""
+    relative: NoiseTest | None = None
+    """In a relative trial, the only test that decides about promotion; None: the gate decides."""
     warned: bool = False
     """Audits are raised."""
     cooldown: int = 0
@@ -199,8 +217,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     """Share of sessions after the change."""
     reason: str
-    """Code: student_registered, gate_crossed, threshold_crossed, ramp, carried_over, canary_gate_crossed, futile,
-    guard, invalid_output, no_answer, nulls:<slice>, guard_warns, guard_calm, evidence_caught_up, operator."""
+    """Code: student_registered, gate_crossed, threshold_crossed, noisy_teacher, noise_test_crossed, ramp, carried_over,
+    canary_gate_crossed, futile, guard, invalid_output, no_answer, nulls:<slice>, guard_warns, guard_calm,
+    evidence_caught_up, operator."""
     actor: str
     """`gate`, `guard`, or the operator."""
     student: str

@@ -10,6 +10,7 @@ is a fault: a loss of 1, and bad for the detector of unusable answers.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ..traffic.rollup import hour_spans
 from ..traffic.store import Store
 
 SHED = (
@@ -22,11 +23,21 @@ SHED = (
 LATE = ("student_queue_timeout", "student_timeout_busy")
 NO_LABEL = (*SHED, *LATE)
 """Fallback reasons that say nothing about the student's answers."""
-_EXCUSED = """
-SELECT pattern_id, student, count(*) FILTER (list_contains($shed, fallback)),
-       count(*) FILTER (list_contains($late, fallback))
-FROM calls WHERE list_contains($any, fallback) AND coalesce(student, '') <> '' AND pattern_id IS NOT NULL GROUP BY ALL
+_HOURS = """
+SELECT hour, bit_xor(hash(pattern_id, student, n, bad)) FROM (
+    SELECT hour, pattern_id, student, sum(attempts)::BIGINT AS n, sum(fell_back)::BIGINT AS bad FROM traffic_hours
+    WHERE student <> '' AND pattern_id <> '' GROUP BY ALL HAVING bad > 0)
+GROUP BY hour
 """
+_EXCUSED = """
+SELECT CAST(floor(started_at / 3600) AS INTEGER), pattern_id, student,
+    count(*) FILTER (list_contains($shed, fallback)), count(*) FILTER (list_contains($late, fallback))
+FROM calls WHERE list_contains($any, fallback) AND coalesce(student, '') <> '' AND pattern_id IS NOT NULL AND ({spans})
+GROUP BY ALL
+"""
+
+Key = tuple[str, str]
+"""Pattern and student."""
 
 
 class Usable(NamedTuple):
@@ -47,13 +58,42 @@ class Usable(NamedTuple):
         return Usable(self.n + n, self.bad + bad, self.late + late)
 
 
-def usable(store: Store, chosen: Mapping[tuple[str, str], tuple[int, int]]) -> dict[tuple[str, str], Usable]:
+class Excused:
+    """Shed and late calls by pattern and student, kept by the hour.
+
+    Invariant: `counts` gives what counting all calls would. An hour is counted again when the sums kept beside the
+    calls (`traffic.rollup`) say that its calls are others than before: the one that is going on, one into which calls
+    came late, and one of which calls were moved or removed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._sums: dict[int, int] = {}
+        self._hours: dict[int, dict[Key, tuple[int, int]]] = {}
+
+    def counts(self) -> dict[Key, tuple[int, int]]:
+        """(shed, late) of every pattern and student that has any."""
+        sums: dict[int, int] = dict(self._store.rows(_HOURS))
+        changed = {hour for hour, seen in sums.items() if self._sums.get(hour) != seen}
+        self._hours = {hour: kept for hour, kept in self._hours.items() if hour in sums and hour not in changed}
+        if changed:
+            spans = " OR ".join(f"(started_at >= {low} AND started_at < {high})" for low, high in hour_spans(changed))
+            lists = {"shed": list(SHED), "late": list(LATE), "any": list(NO_LABEL)}
+            for hour, *key, shed, late in self._store.rows(_EXCUSED.format(spans=spans), lists):
+                self._hours.setdefault(hour, {})[key[0], key[1]] = shed, late
+        self._sums = sums
+        found: dict[Key, tuple[int, int]] = {}
+        for kept in self._hours.values():
+            for key, (shed, late) in kept.items():
+                before = found.get(key, (0, 0))
+                found[key] = before[0] + shed, before[1] + late
+        return found
+
+
+def usable(kept: Excused, chosen: Mapping[Key, tuple[int, int]]) -> dict[Key, Usable]:
     """By pattern and student. `chosen`: calls that the student was chosen for, and those that fell back to the teacher
     for whatever reason (`sessions.served_badly`)."""
-    excused: dict[tuple[str, str], tuple[int, int]] = {}
-    if any(fell for _, fell in chosen.values()):
-        rows = store.rows(_EXCUSED, {"shed": list(SHED), "late": list(LATE), "any": list(NO_LABEL)})
-        excused = {(pattern, student): (shed, late) for pattern, student, shed, late in rows}
+    excused = kept.counts() if any(fell for _, fell in chosen.values()) else {}
     found = {}
     for key, (n, fell) in chosen.items():
         shed, late = excused.get(key, (0, 0))

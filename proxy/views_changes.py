@@ -10,6 +10,8 @@ from .states import STATES
 REASONS = {
     "student_registered": "a student version exists",
     "gate_crossed": "proven in shadow",
+    "noisy_teacher": "the teacher disagrees with itself: a relative trial",
+    "noise_test_crossed": "proven against the teacher's second answers",
     "ramp": "the next share is safe",
     "carried_over": "clean in canary, proven in shadow",
     "canary_gate_crossed": "proven in canary",

@@ -5,7 +5,8 @@ import pytest
 
 from tutelage.proxy.explain import explain
 from tutelage.proxy.machine import apply
-from tutelage.proxy.states import Event, Operator, PatternState, Session, StudentRegistered
+from tutelage.proxy.noise import SelfOdds
+from tutelage.proxy.states import Event, Noisy, Operator, Passed, PatternState, Repeated, Session, StudentRegistered
 
 
 def after(*events: Event, state: PatternState | None = None) -> PatternState:
@@ -72,3 +73,22 @@ def test_the_evidence_shown_is_the_one_that_counts() -> None:
     assert explain(BLOCKED)["risk"] == 1
     assert explain(OFF)["n"] == 50
     assert explain(after(Operator(action="demote", actor="ada"), state=SHADOW))["n"] == 40
+
+
+def test_a_relative_trial_says_what_it_is_and_where_it_ends() -> None:
+    seen = SelfOdds(repeats=100, disagreements=30.0, margin=0.5, k=2)
+    shadow = after(Noisy(seen=seen), state=BLOCKED)
+    shown = explain(shadow)
+    assert shown["next"].startswith("canary after 9 more sessions with two answers of the teacher")
+    assert "exposure cap" in shown["blocks"][-1]
+    assert (shown["expected"], shown["relative"]["margin"], shown["relative"]["n"]) == (None, 0.5, 0)
+    test = shadow.relative
+    assert test is not None
+    for _ in range(test.even_needed()):
+        test = test.update(0.0, 0.0)
+    waiting = after(Repeated(test=test), state=shadow)
+    assert explain(waiting)["next"].endswith("sessions of cooldown left")
+    canary = after(Passed(n=500), state=waiting)
+    assert canary.state == "canary"
+    assert explain(canary)["next"].startswith("stays in canary: it is proven against the teacher's second answers only")
+    assert explain(canary)["relative"]["ceiling"] == 0.5

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tutelage.proxy.gate import Gate, alpha_for, upper_bound
 from tutelage.proxy.judged import JudgedGate
 from tutelage.proxy.machine import apply, decide, replay, reproduced
+from tutelage.proxy.noise import NoiseTest, SelfOdds
 from tutelage.proxy.options import RoutingOptions
 from tutelage.proxy.rules import shares
 from tutelage.proxy.states import (
@@ -20,10 +21,12 @@ from tutelage.proxy.states import (
     Event,
     Invalid,
     Judged,
+    Noisy,
     Operator,
     Passed,
     PatternState,
     Relabelled,
+    Repeated,
     Session,
     StudentRegistered,
     Transition,
@@ -469,3 +472,75 @@ def test_a_long_replay_is_equal_bit_for_bit() -> None:
     again = replay(decode_event(encode_event(event)) for event in log)
     assert msgspec.json.encode(again) == msgspec.json.encode(state)
     assert len(seen) >= 3
+
+
+def noisy(**changes: Any) -> Noisy:
+    seen = {"repeats": 100, "disagreements": 20.0, "margin": 0.5, "k": 3} | changes
+    return Noisy(at=5.0, seen=SelfOdds(**seen))
+
+
+def relative(odds: int = 5) -> tuple[PatternState, list[Transition]]:
+    """A version that the gate gave up, and that is as often at odds with a noisy teacher as that is with itself: in one
+    of `odds` sessions."""
+    state, seen = run([NEW, *sessions("shadow", *[0.0, 1.0] * 30), Passed(n=500), noisy()])
+    assert (state.state, state.k, state.cooldown) == ("shadow", 3, 0)
+    test = state.relative
+    assert test is not None
+    assert test.gate.alpha == alpha_for(3, 0.05)
+    for n in range(60):
+        test = test.update(float(n % odds == 0), float(n % odds == 1))
+    state, more = run([*sessions("shadow", *[1.0, 0.0, 0.0, 0.0, 0.0] * 12), Repeated(at=6.0, test=test)], state)
+    return state, seen + more
+
+
+def test_against_a_noisy_teacher_its_second_answer_decides() -> None:
+    state, seen = relative()
+    told = [reason for _, _, reason in story(seen)]
+    assert told == ["student_registered", "futile", "noisy_teacher", "noise_test_crossed"]
+    assert seen[2].evidence["noise"]["disagreements"] == 20.0
+    assert seen[3].evidence["relative"]["difference"] == 0.0
+    assert all(reproduced(one) == one for one in seen[1:])
+    assert state.state == "canary"
+    assert state.canary is not None
+    assert 0.3 < state.canary.epsilon <= 0.5
+    assert state.share == pytest.approx(min(0.10, 0.05 / state.canary.epsilon))
+
+
+def test_nothing_but_proven_noise_of_the_teacher_begins_a_relative_trial() -> None:
+    for event in (noisy(disagreements=1.0), noisy(repeats=2, disagreements=1.0)):
+        state, _ = run([NEW, *sessions("shadow", *[0.0, 1.0] * 30), event])
+        assert (state.state, state.relative) == ("blocked", None)
+    for events in ([], sessions("shadow", *[0.0] * 60)):
+        state, _ = run([NEW, *events, noisy()])
+        assert state.noise is None
+    invents = Session(kind="shadow", session="s", loss=0.0, nulls={"more:no_tool": 1.0})
+    state, _ = run([NEW, *[invents] * 60, noisy()])
+    assert (state.state, state.noise) == ("blocked", None)
+
+
+def test_what_is_proven_against_second_answers_stays_within_the_exposure_cap() -> None:
+    state, _ = relative()
+    state, seen = run(sessions("canary", *[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] * 120), state)
+    assert (state.state, state.canary and state.canary.crossed) == ("canary", True)
+    assert {one.reason for one in seen} == {"ramp"}
+    assert all(
+        one.share
+        * upper_bound(
+            one.evidence["canary"]["losses"], one.evidence["canary"]["n"] - one.evidence["canary"]["losses"], 0.05
+        )
+        <= 0.05
+        for one in seen
+    )
+    fallen, _ = run(sessions("canary", *[1.0] * 40), relative()[0])
+    assert fallen.state in ("blocked", "quarantined")
+
+
+def test_a_relative_trial_that_fails_is_the_last_until_an_operator_speaks() -> None:
+    state, _ = run([NEW, *sessions("shadow", *[0.0, 1.0] * 30), noisy()])
+    test = NoiseTest.begin(0.5, 0.01, 0.01)
+    for _ in range(40):
+        test = test.update(1.0, 0.0)
+    state, _ = run([Repeated(test=test), noisy()], state)
+    assert (state.state, state.noise) == ("blocked", None)
+    state, _ = run([says("resume", k=4)], state)
+    assert (state.state, state.k, state.relative) == ("shadow", 4, None)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.proxy.evidence import KEEP
 from tutelage.proxy.session_details import Spoken, details, differing, said_since
 from tutelage.proxy.shadow import Label
 from tutelage.proxy.verdicts import PairKey, person_says
@@ -59,6 +60,10 @@ def test_sessions_that_say_something_else_now(world: Any) -> None:
     assert differing(*ask, {first: 0.0, second: 1.0}, "mean") == set()
     assert differing(*ask, {first: 0.5}, "mean") == {Spoken(world.pattern, world.version, "shadow", first)}
     assert differing(*ask, {}, "mean") == set()
+    older = {f"older {n}": 0.5 for n in range(2 * KEEP - 1)}
+    assert differing(*ask, {second: 0.5, first: 0.5, **older}, "mean") == {
+        Spoken(world.pattern, world.version, "shadow", first)
+    }
 
 
 def test_verdicts_are_found_by_their_number(world: Any) -> None:

@@ -17,7 +17,7 @@ divided by their length.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -98,7 +98,7 @@ def removing(store: Store, table: str) -> Iterator[None]:
         store.execute(f"DELETE FROM {name} WHERE attempts = 0")
     # Counted again: when the first call of an hour was cannot be told from a sum.
     store.execute(f"DELETE FROM counted_traffic WHERE list_contains({hours}, hour)")
-    spans = " OR ".join(f"(started_at >= {low} AND started_at < {high})" for low, high in _spans(hours))
+    spans = " OR ".join(f"(started_at >= {low} AND started_at < {high})" for low, high in hour_spans(hours))
     store.execute(ADD_TRAFFIC.format(source=f"(SELECT * FROM calls WHERE {spans or 'FALSE'})", sign=""))
     store.execute(f"DELETE FROM counted_runs WHERE trajectory_id IN (SELECT trajectory_id FROM {table})")
     store.execute(_CHANGES.replace("pattern_id", "NULL AS pattern_id", 1).format(source=table))
@@ -135,7 +135,7 @@ def _since(since: float, table: str, unit: str, length: int, rows: str) -> str:
     return f"({whole} UNION ALL BY NAME {rows.format(source=part, sign='')})"
 
 
-def _spans(hours: Sequence[int]) -> list[tuple[int, int]]:
+def hour_spans(hours: Iterable[int]) -> list[tuple[int, int]]:
     """Unix seconds of the hours, those that follow each other in one."""
     spans: list[tuple[int, int]] = []
     for hour in sorted(set(hours)):
