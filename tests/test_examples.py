@@ -1,5 +1,6 @@
 """Every small example runs, in one proxy that they share, and shows what its first comment promises."""
 
+import os
 import re
 import subprocess
 import sys
@@ -77,11 +78,22 @@ def test_import_old_logs(place: Place, capsys: pytest.CaptureFixture[str]) -> No
     assert sum(line.endswith(": 40 calls") for line in lines) == 2
 
 
-def test_an_example_as_its_reader_starts_it() -> None:
+def test_an_example_as_its_reader_starts_it_with_a_provider_of_their_own(place: Place) -> None:
+    provider = {
+        "OPENAI_API_KEY": "sk-theirs",
+        "OPENAI_BASE_URL": f"{place.world.teacher}/v1",
+        "OPENAI_MODEL": "desk-large",
+    }
     command = [sys.executable, "-m", "tutelage.examples.openai_sdk"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    place.world.change_teacher(plain_numbers=True)  # which the scripted teacher of an example's own would not do
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, **provider}, capture_output=True, text=True, timeout=180, check=False
+        )
+    finally:
+        place.world.change_teacher(plain_numbers=False)
     assert done.returncode == 0, done.stderr
-    assert "The agent says: Parcel PA-12345 now comes on Friday." in done.stdout
+    assert "The agent says: Parcel PA12345 now comes on Friday." in done.stdout
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
