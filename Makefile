@@ -36,10 +36,11 @@ demo: setup
 	$(BIN)/tutelage demo
 
 test: dev
-	$(BIN)/python -m pytest -q --durations=10
+	$(BIN)/python -m pytest -q --durations=10 -n auto --dist loadfile -m 'not browser and not chaos'
+	$(BIN)/python -m pytest -q --durations=10 -m 'browser or chaos'
 
 quick: dev
-	$(BIN)/python -m pytest -q -m 'not slow and not browser and not chaos'
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not slow and not browser and not chaos'
 
 lint: dev
 	$(BIN)/ruff check .

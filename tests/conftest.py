@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tutelage.traffic.records import CallRecord, new_call_id
 
 # For the modules in tests/conformance, which are no tests themselves.
 sys.path.append(str(Path(__file__).parent))
+# How long an example takes says something about the machine, and nothing about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _HIDDEN, _HEADS, _KV_HEADS, _FEED, _LAYERS, _CONTEXT = 64, 4, 2, 128, 2, 1024
