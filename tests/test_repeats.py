@@ -26,8 +26,6 @@ class Trial(Bench):
         world.plane.catch_up()
         world.idle()
         answers = [f"It is {5 + (noisy and n % 2)}." for n in range(sessions)]
-        keeper = world.plane.keeper
-        self.doubted = keeper.board.doubted()
         self.repeat(*answers, share=1.0, rounds=sessions // 16 + 2, per_day=10_000)
         world.plane.catch_up()
         world.idle()

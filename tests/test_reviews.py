@@ -8,7 +8,7 @@ from test_comparisons import ONE
 
 from tutelage.proxy.comparisons import save
 from tutelage.proxy.draws import Draw
-from tutelage.proxy.reviews import JudgedSession, judged_gate, judged_sessions, judged_versions, to_review
+from tutelage.proxy.reviews import JudgedSession, JudgedTests, judged_gate, judged_sessions, judged_versions, to_review
 from tutelage.proxy.verdicts import PairKey, Said, person_says, say
 from tutelage.traffic.store import Store
 
@@ -55,6 +55,15 @@ def test_versions_whose_labels_rest_on_a_judge(store: Store) -> None:
     assert judged_versions(store) == []
     pair(store, 3, "c", verdict="accept")
     assert judged_versions(store) == [(ONE.pattern_id, ONE.student)]
+
+
+def test_versions_read_from_new_verdicts_alone_are_all_versions(store: Store) -> None:
+    tests = JudgedTests(store, lambda: 1.0)
+    for number, verdict in enumerate(["reject", "accept", "accept"], start=1):
+        pair(store, number, str(number), verdict=verdict)
+        newest = store.value("SELECT max(seq) FROM verdicts")
+        assert tests.versions(newest) == tests.versions(newest) == judged_versions(store)
+    assert tests.versions(newest) == [(ONE.pattern_id, ONE.student)]
 
 
 def test_a_person_who_looks_does_not_change_what_the_judge_flagged(store: Store) -> None:
