@@ -142,7 +142,7 @@ def distill(config: Config, options: DistillOptions, console: Console) -> dict[s
         raise MissingExtra("serving", "xllamacpp")
     from .distill.run import run
 
-    with AdminClient.open(config.data) as client:
+    with AdminClient.open(config.data, config.control()) as client:
         export = Path(client.post("/api/exports", {"agent": options.agent})["path"])
 
     def report(event: Progress) -> None:
