@@ -190,6 +190,8 @@ def test_the_limit_is_shared_between_writers(tmp_path: Path) -> None:
     batch = JournalReader(tmp_path).read({}, 1000)
     assert batch.records == [b"a" * 100] * 4 + [b"b" * 100] * 4
     assert JournalReader(tmp_path).backlog(batch.positions) == 2 * 46 * (100 + HEAD_BYTES)
+    # Where a record counts as more than it is long, the number is what is limited.
+    assert JournalReader(tmp_path).read({}, 1000, 250).records == [b"a" * 100] * 2 + [b"b" * 100] * 2
 
 
 def test_segments_of_a_writer_come_in_order(tmp_path: Path) -> None:

@@ -58,9 +58,10 @@ class JournalReader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def read(self, position: Mapping[str, int], limit_bytes: int = 16 << 20) -> Batch:
+    def read(self, position: Mapping[str, int], limit_bytes: int = 16 << 20, least_bytes: int = 0) -> Batch:
         """The records after `position`, about `limit_bytes` of payload, shared evenly between the writers.
 
+        A record counts as `least_bytes` or more, so that the number of records is limited as well.
         Each writer gives at least one record if it has any; within a writer the order is that of appending.
         Raises StoreTooNew for a segment of a later format.
         """
@@ -70,8 +71,10 @@ class JournalReader:
             room = max(1, limit_bytes // len(writers))
             for segment in segments:
                 start, known = position.get(segment.key, 0), len(batch.records)
-                end = batch.positions[segment.key] = _read(segment, start, room, batch) if room > 0 else start
-                room -= sum(map(len, batch.records[known:]))
+                end = batch.positions[segment.key] = (
+                    _read(segment, start, room, least_bytes, batch) if room > 0 else start
+                )
+                room -= sum(max(least_bytes, len(record)) for record in batch.records[known:])
                 if not segment.sealed or (len(batch.records) > known and end < _size(segment.path)):
                     # There is or will be more in this segment, and it comes before what the next one holds.
                     room = 0
@@ -121,20 +124,20 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _read(segment: _Segment, start: int, limit: int, batch: Batch) -> int:
+def _read(segment: _Segment, start: int, limit: int, least: int, batch: Batch) -> int:
     """Add what the segment holds after `start` to the batch; the new position."""
     if start >= _size(segment.path):
         return start
     try:
         with segment.path.open("rb") as file:
-            return _read_open(file, segment, start, limit, batch)
+            return _read_open(file, segment, start, limit, least, batch)
     except OSError as error:
         batch.damaged.append(Damage(segment.key, start, start, f"unreadable: {error.strerror or error}"))
         return start
 
 
-def _read_open(file: BinaryIO, segment: _Segment, start: int, limit: int, batch: Batch) -> int:
-    found, at_end = _scan(file, segment, start, limit)
+def _read_open(file: BinaryIO, segment: _Segment, start: int, limit: int, least: int, batch: Batch) -> int:
+    found, at_end = _scan(file, segment, start, limit, least)
     batch.records.extend(found.payloads)
     for first, stop in found.gaps:
         batch.damaged.append(Damage(segment.key, start + first, start + stop, "damaged"))
@@ -147,14 +150,14 @@ def _read_open(file: BinaryIO, segment: _Segment, start: int, limit: int, batch:
     return end
 
 
-def _scan(file: BinaryIO, segment: _Segment, start: int, limit: int) -> tuple[Scan, bool]:
+def _scan(file: BinaryIO, segment: _Segment, start: int, limit: int, least: int) -> tuple[Scan, bool]:
     """Scan a window of the segment, and the whole rest when the window holds no record; True if it reached the end."""
     marker = marker_of(segment.path.name)
     for window in (limit + HEAD_BYTES + len(HEADER), -1):
         file.seek(start)
         data = file.read(window)
         at_end = window < 0 or len(data) < window
-        found = scan(data, marker, _skip_header(data, marker, segment.key, at_end) if start == 0 else 0, limit)
+        found = scan(data, marker, _skip_header(data, marker, segment.key, at_end) if start == 0 else 0, limit, least)
         if found.payloads or at_end:
             break
     return found, at_end

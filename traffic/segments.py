@@ -89,8 +89,11 @@ class Scan:
     """No intact record follows `end`; otherwise the limit was reached."""
 
 
-def scan(data: bytes, marker: bytes, start: int, limit: int) -> Scan:
-    """Intact records from `start` on, until their payloads reach `limit` bytes (at least one record)."""
+def scan(data: bytes, marker: bytes, start: int, limit: int, least: int = 0) -> Scan:
+    """Intact records from `start` on, until their payloads reach `limit` bytes (at least one record).
+
+    A payload counts as `least` bytes or more, so that the number of records is limited as well.
+    """
     payloads: list[bytes] = []
     gaps: list[tuple[int, int]] = []
     room = limit
@@ -102,5 +105,5 @@ def scan(data: bytes, marker: bytes, start: int, limit: int) -> Scan:
             gaps.append((start, record.start))
         payloads.append(record.payload)
         start = record.stop
-        room -= len(record.payload)
+        room -= max(least, len(record.payload))
     return Scan(payloads, gaps, start, exhausted=False)

@@ -8,7 +8,7 @@ import duckdb
 from .canonical import CANONICAL_VERSION
 from .queries import stats
 from .retention import content_bytes
-from .store import BLOCK_BYTES, STORAGE_VERSION, Store
+from .store import STORAGE_VERSION, Store
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ def detailed(store: Store) -> dict[str, Any]:
 def details(store: Store) -> Details:
     """Everything that takes a closer look. Scans all messages: for a person's question, not for a page."""
     with store.snapshot() as view:
+        [(block, free)] = view.rows("SELECT block_size, free_blocks FROM pragma_database_size() LIMIT 1")
         tables = {}
         for name in view.tables():
             [(rows,)] = view.rows(f'SELECT count(*) FROM "{name}"')
             [(blocks,)] = view.rows(
                 f"SELECT count(DISTINCT block_id) FROM pragma_storage_info('{name}') WHERE persistent AND block_id >= 0"
             )
-            tables[name] = TableSize(rows, blocks * BLOCK_BYTES)
+            tables[name] = TableSize(rows, blocks * block)
         [(oldest, newest)] = view.rows("SELECT min(started_at), max(started_at) FROM calls")
-        [(block, free)] = view.rows("SELECT block_size, free_blocks FROM pragma_database_size() LIMIT 1")
         names = [name for (name,) in view.rows("SELECT name FROM migrations ORDER BY applied_at, rowid")]
     return Details(
         content_bytes=content_bytes(store),

@@ -12,14 +12,16 @@ Nothing is guessed from time alone, except that a failed call and its unchanged 
 run. A call whose predecessor is unknown opens a new run, named after the call.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from .cache import Generations
-from .conversations import ids_table
+from .lookup import by_ids, ids_table
 from .messages import Named
+from .novelty import ROWS_PER_LOOKUP
 from .store import Store
 
 REPEAT_WINDOW_S = 120.0
@@ -98,8 +100,8 @@ class Finder:
     def __post_init__(self) -> None:
         self._answers, self._tails = Generations(self.capacity), Generations(self.capacity)
         self._contents, self._absent = Generations(self.capacity), Generations(self.capacity)
-        newest = f"c.started_at > (SELECT max(started_at) FROM calls) - {RETRY_WINDOW_S}"
-        self._recall(f"{newest} ORDER BY c.started_at DESC LIMIT 20000")
+        newest = f"started_at > (SELECT max(started_at) FROM calls) - {RETRY_WINDOW_S}"
+        self._recall(self.store.rows(f"{_RECALLED} AND {newest} ORDER BY started_at DESC LIMIT 20000"))
 
     def prepare(self, steps: Sequence[Step]) -> None:
         """Fetch what the steps may continue and the cache does not hold, in one query for all of them."""
@@ -116,7 +118,7 @@ class Finder:
                 elif key not in self._absent:
                     wanted.add(key)
         if wanted:
-            self._recall("c.response_id IN (SELECT CAST(id AS UUID) FROM batch)", {name for _, name in wanted})
+            self._recall_answers({name for _, name in wanted})
             for key in wanted:
                 self._absent[key] = True
 
@@ -201,20 +203,42 @@ class Finder:
         if answer_id is not None:
             _append(self._answers, (caller, answer_id), node)
 
-    def _recall(self, where: str, names: Iterable[str] = ()) -> None:
-        sql = f"""
-            SELECT c.caller, c.response_id, c.request_tail, c.trajectory_id, c.turn, c.started_at, c.toolset_id,
-                c.response_id IS NULL,
-                EXISTS (SELECT 1 FROM calls d WHERE d.trajectory_id = c.trajectory_id AND d.turn > c.turn),
-                c.call_id, coalesce(c.retried, FALSE)
-            FROM calls c WHERE c.trajectory_id IS NOT NULL AND c.request_tail IS NOT NULL AND {where}
-        """
-        for row in sorted(self.store.join(sql, ids_table(names)), key=lambda row: row[5]):
-            caller, answer, tail, trajectory, turn, started_at, toolset, failed, extended, call_id, retried = row
+    def _recall_answers(self, names: set[str]) -> None:
+        if len(names) * ROWS_PER_LOOKUP < self.store.value("SELECT count(*) FROM calls"):
+            # What is no stored message was no answer either; most often that spares the pass over all calls.
+            stored = by_ids(self.store, "SELECT message_id FROM messages WHERE message_id IN ({ids})", names)
+            names = {name.hex for (name,) in stored}
+        # One column of all calls is read for the ids, and then only the calls themselves.
+        sql = "SELECT call_id FROM calls SEMI JOIN batch ON response_id = CAST(id AS UUID)"
+        found = [str(call_id) for (call_id,) in self.store.join(sql, ids_table(names))] if names else []
+        self._recall(by_ids(self.store, f"{_RECALLED} AND call_id IN ({{ids}})", found))
+
+    def _recall(self, rows: list[tuple[Any, ...]]) -> None:
+        """Remember calls of the store; `rows` are those of `_RECALLED`."""
+        rows = sorted(rows, key=lambda row: row[5])
+        last = self._last_turns({row[3] for row in rows}, rows[0][5]) if rows else {}
+        for caller, answer, tail, trajectory, turn, started_at, toolset, call_id, retried in rows:
             toolset = toolset.hex if toolset else None
-            extended = extended or retried
-            node = Node(str(call_id), trajectory, turn, started_at, toolset, failed, extended, retried)
+            extended = retried or last.get(trajectory, turn) > turn
+            node = Node(str(call_id), trajectory, turn, started_at, toolset, answer is None, extended, retried)
             self._remember(caller, answer.hex if answer else None, tail.hex, node)
+
+    def _last_turns(self, runs: set[str], since: float) -> dict[str, int]:
+        # What continues these calls lies between the first of them and the end of their runs: the rest is passed over.
+        ends = by_ids(self.store, "SELECT last_at FROM trajectories WHERE trajectory_id IN ({ids})", runs)
+        until = max((end for (end,) in ends), default=since)
+        sql = f"""
+            SELECT trajectory_id, max(turn) FROM calls SEMI JOIN batch ON trajectory_id = id
+            WHERE started_at BETWEEN {since!r}::DOUBLE AND {until!r}::DOUBLE GROUP BY 1
+        """
+        return dict(self.store.join(sql, ids_table(runs)))
+
+
+_RECALLED = """
+SELECT caller, response_id, request_tail, trajectory_id, turn, started_at, toolset_id, call_id,
+    coalesce(retried, FALSE)
+FROM calls WHERE trajectory_id IS NOT NULL AND request_tail IS NOT NULL
+"""
 
 
 def _append(names: Names, key: tuple[str | int, ...], node: Node) -> None:
