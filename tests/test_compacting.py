@@ -23,7 +23,7 @@ DAY = 86_400.0
 
 
 def record(make: Make, number: int) -> CallRecord:
-    noise = os.urandom(3_000).hex()  # does not compress well
+    noise = os.urandom(10_000).hex()  # does not compress well, and outweighs the blocks that each table begins
     return make(
         [{"role": "user", "content": f"{number} {noise}"}],
         {"role": "assistant", "content": noise},
