@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .evidence import Served, Shadowed, Trail
 from .gate import WEIGHTS, Gate, alpha_for, upper_bound
 from .guard import Guard, invalid_detector
-from .noise import NoiseTest
+from .noise import HIGHEST_CEILING, NoiseTest
 from .nulls import Nulls
 from .states import SERVING, PatternState
 from .threshold import Ladder
@@ -124,10 +124,17 @@ def fresh_service(state: PatternState) -> dict[str, Any]:
         "step_sessions": 0,
         "silent": 0,
         "judged": None,
-        "share": min(options.ramp[0], state.epsilon * options.exposure_share / limit)
-        if state.relative
-        else options.ramp[0],
+        "share": _first_share(state, limit),
     }
+
+
+def _first_share(state: PatternState, limit: float) -> float:
+    options = state.options
+    if not state.relative:
+        return options.ramp[0]
+    # A ceiling that was cut off says nothing about how much worse it may be.
+    worst = limit if limit < HIGHEST_CEILING else 1.0
+    return min(options.ramp[0], state.epsilon * options.exposure_share / worst)
 
 
 def served_limit(state: PatternState) -> float:
