@@ -80,9 +80,7 @@ class Reporting:
             thread.join()
         self._client.close()
 
-    def _webhook(
-        self, options: ControlOptions, environ: Mapping[str, str]
-    ) -> tuple[Tell, list[Run]]:
+    def _webhook(self, options: ControlOptions, environ: Mapping[str, str]) -> tuple[Tell, list[Run]]:
         name = options.telemetry.webhook_env
         url = environ.get(name, "") if name else ""
         if not url:
