@@ -44,6 +44,7 @@ def test_any_other_text_has_a_fault(text: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [(KEY[:-1], "54 characters instead of 55"), (KEY[:-1] + "!", "characters that no key has")],
+    ids=["short", "strange"],
 )
 def test_the_fault_is_named(typed: str, words: str) -> None:
     assert words in form_fault(typed)
