@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from tutelage.proxy import session_rows, sessions
@@ -41,8 +42,7 @@ def again(world: Any, record: CallRecord) -> None:
     """The agent's client library sends a call once more."""
     world.now += 1.0
     repeated = world.record(retry=1)
-    fields = {name: getattr(repeated, name) for name in repeated.__struct_fields__}
-    world.writer.append(encode(CallRecord(**fields | {"request": record.request})))
+    world.writer.append(encode(msgspec.structs.replace(repeated, request=record.request)))
     world.writer.flush()
     world.plane.catch_up()
 
