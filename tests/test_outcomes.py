@@ -74,7 +74,7 @@ def test_results_that_report_a_failure(content: str, expected: bool) -> None:
 
 def add_run(store: Store, name: str, agent: str, turns: int, last_at: float, source: str = "open") -> None:
     store.execute(
-        "INSERT INTO trajectories VALUES (?, FALSE, ?, '', '', 0, ?, ?, NULL, ?, FALSE)",
+        "INSERT INTO trajectories VALUES (?, FALSE, ?, '', '', 0, ?, ?, NULL, ?, FALSE, NULL)",
         [name, agent, last_at, turns, source],
     )
     for turn in range(turns):

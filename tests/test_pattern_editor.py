@@ -98,7 +98,7 @@ def test_an_undo_under_a_serving_student_needs_force_too(control_world: Any) -> 
     )
     StudentRegister(world.data).publish(world.data.root / "draft", manifest)
     world.idle()
-    keeper.operate(made.pattern_id, "promote", "ann", "a trial")
+    keeper.operate(made.pattern_id, "promote", "ann", "a trial", force=True)
     assert keeper.board.state(made.pattern_id).state == "canary"
     with pytest.raises(BadInput, match=r"A student serves .*--force"):
         keeper.edit_patterns(pattern_plans.undo, "ann")
