@@ -40,10 +40,10 @@ from .session_details import Spoken
 from .shadow import AUDIT, SHADOW, Label, Task
 from .watchers import Watchers
 
-BATCH_BYTES = 32 << 20
+BATCH_BYTES = 8 << 20
 """Journal bytes taken in one round. Small, so that an off switch never waits long behind a backlog."""
 RECORD_BYTES = 8 << 10
-"""What a smaller record counts as: a round is for 4,096 calls at most, for the same reason."""
+"""What a smaller record counts as: a round is for 1,024 calls at most, for the same reason."""
 REVIEW_S = 0.5
 """Pause between two looks for new students and finished sessions."""
 FEED_SESSIONS = 200
