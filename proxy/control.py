@@ -161,6 +161,8 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
     options, stop = plane.options, threading.Event()
     async with httpx.AsyncClient(timeout=options.shadow_timeout_s, trust_env=False) as client:
         plane.add_runners(client)
+        # Before the threads begin: a backlog would keep the interpreter busy while nobody is answered yet.
+        server = _http_server(plane)
         # Here and not in `open`: a command that opens the store must not remove anything unasked.
         plane.keeper.housework = Housekeeping(plane.data, plane.store, options.store, plane.clock).step
         keeper = threading.Thread(target=plane.keeper.run, args=(stop, options.tick_s), name="keeper")
@@ -173,7 +175,7 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
         verifying.start()
         runners = [asyncio.create_task(runner.run()) for runner in plane.runners]
         try:
-            await _serve_http(plane, stopped)
+            await _serve_http(server, stopped)
         finally:
             for task in runners:
                 task.cancel()
@@ -187,13 +189,13 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
             await asyncio.to_thread(plane.reporting.stop)
 
 
-async def _serve_http(plane: ControlPlane, stopped: asyncio.Event) -> None:
+def _http_server(plane: ControlPlane) -> Any:
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server.embed import Server
 
     options = plane.options
-    server = Server(
+    return Server(
         plane.app,
         address=options.host,
         port=options.port,
@@ -203,6 +205,9 @@ async def _serve_http(plane: ControlPlane, stopped: asyncio.Event) -> None:
         log_dictconfig=logs.SERVER,
         websockets=False,
     )
+
+
+async def _serve_http(server: Any, stopped: asyncio.Event) -> None:
     serving = asyncio.create_task(server.serve())
     waiting = asyncio.create_task(stopped.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
