@@ -13,27 +13,23 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..serving.render import RENDER_VERSION
 from ..serving.student import Student
 from ..traffic.errors import BadInput
-from ..traffic.intents import OTHER, sessions_of
 from ..traffic.layout import DataDir, publish_json
-from ..traffic.skeleton import Skeleton, mask, system_text
 from ..traffic.students import ADAPTER, ADAPTER_GGUF, LINEAGE, Manifest, PromptSpec, StudentRegister, adapter_digest
 from .audit import Auditor, RoleCount
-from .curate import Curated, Export, Message, Trajectory, curate, load
+from .curate import Curated, Export, Trajectory, load
 from .detect import Detector, presidio_detector
 from .evaluate import Scores, evaluate
-from .leaks import Leak, require_clean, scan
 from .options import DistillOptions
 from .parts import BaseParts, Parts
+from .prepare import choose, clean
 from .progress import Progress, Report, RunLog, new_run_id, silent
 from .rows import Row, RowSet, rows_of
-from .scrub import Scrubber, shared_values
 from .train import Trained, train
 
 
@@ -101,9 +97,12 @@ def _distil(
         work.notes.append("Nobody has said whether the teacher's terms allow training on its answers.")
     spec = PromptSpec(mode=options.prompt, skeleton=source.skeleton, version=RENDER_VERSION)
     with work.stage("curate", f"{len(source.trajectories)} sessions of {source.name}"):
-        chosen = _curate(options, source, spec)
+        chosen = choose(options, source, spec)
     with work.stage("scrub", f"{len(chosen.train) + len(chosen.held_out)} sessions"):
-        chosen = _scrub(work, chosen, detector or presidio_detector(options.allow))
+        cleaned = clean(chosen, detector or presidio_detector(options.allow), work.data, work.log)
+        chosen = cleaned.chosen
+        work.notes.extend(cleaned.notes)
+        work.counts.update(cleaned.counts)
     parts = parts or BaseParts(options.base, options.threads)
     with work.stage("rows", "tokenising"):
         rows = rows_of(chosen.train, spec, parts.tokenise, options.max_length)
@@ -120,56 +119,6 @@ def _distil(
         scores = _evaluate(work, parts, spec, version, draft, chosen)
     manifest = _manifest(work, source, parts, spec, version, chosen, rows, scores)
     return _register(work, draft, manifest, rows, table, trained)
-
-
-def _curate(options: DistillOptions, source: Export, spec: PromptSpec) -> Curated:
-    skeleton = Skeleton(tuple(spec.skeleton))
-
-    def varying(messages: list[Message]) -> Any:
-        # Clocks and ids in the system prompt do not make two sessions different.
-        lines = [mask(line)[0] for line in skeleton.varying(system_text(messages))]
-        return [lines, [message for message in messages if message.get("role") not in ("system", "developer")]]
-
-    intents = sessions_of(DataDir(Path(options.data)), source.pattern_ids)
-    chosen = curate(
-        source.trajectories,
-        share=options.held_out,
-        max_train=options.max_sessions,
-        max_held_out=options.max_held_out,
-        tools=source.tools,
-        varying=varying,
-        intent_of=lambda item: intents.get(item.trajectory_id, OTHER),
-    )
-    usable = len(chosen.train) + len(chosen.held_out)
-    if usable < options.min_sessions or not chosen.train or not chosen.held_out:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in chosen.dropped.items()) or "none left out"
-        raise BadInput(
-            f"Expected at least {options.min_sessions} successful sessions of {source.name}, some of them held out; "
-            f"found {len(chosen.train)} to train on and {len(chosen.held_out)} held out ({left_out}). "
-            "A session counts when it has been silent for routing.session_idle_s, half an hour unless set, or when "
-            "feedback says how it ended. Wait for that, let more traffic through, or lower min_sessions."
-        )
-    return chosen
-
-
-def _scrub(work: _Run, chosen: Curated, detecting: tuple[Detector, bool]) -> Curated:
-    detector, knows_names = detecting
-    if not knows_names:
-        work.notes.append("People's names in running text were not looked for: no en_core_web model is installed.")
-    sessions = [*chosen.train, *chosen.held_out]
-    kept = shared_values(detector, [system_text(item.messages) for item in sessions])
-    scrubber = Scrubber(detector, work.data.read_secret(), kept)
-    leaks: list[Leak] = []
-    clean: list[Trajectory] = []
-    for number, item in enumerate(sessions, 1):
-        scrubbed = scrubber.scrub(item.trajectory_id, item.messages, item.tools)
-        leaks += scan(item.trajectory_id, scrubbed, detector, scrubber.kept_in(item.tools))
-        work.counts.update(scrubbed.counts)
-        clean.append(replace(item, messages=scrubbed.messages))
-        if number % 100 == 0:
-            work.log(Progress("scrub", number / len(sessions), f"{number} sessions"))
-    require_clean(leaks)
-    return replace(chosen, train=clean[: len(chosen.train)], held_out=clean[len(chosen.train) :])
 
 
 def _audit(parts: Parts, spec: PromptSpec, rows: RowSet, train_side: list[Trajectory]) -> list[RoleCount]:
