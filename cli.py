@@ -14,6 +14,7 @@ from rich.markup import escape
 from . import (
     __version__,
     config,
+    distill_commands,
     feedback_commands,
     intent_commands,
     key_commands,
@@ -22,6 +23,7 @@ from . import (
     route_commands,
     settings_commands,
     store_commands,
+    student_commands,
     tool_commands,
     verdict_commands,
 )
@@ -34,11 +36,11 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="A proxy that teaches a small model the repetitive part of your agents' work, and hands it over on proof.",
 )
-distill = typer.Typer(no_args_is_help=True, help="Train student versions.")
-app.add_typer(distill, name="distill")
-for _name in ("calls", "trajectories", "students"):
+for _name in ("calls", "trajectories"):
     app.add_typer(getattr(listings, _name), name=_name)
 intent_commands.add_intents(pattern_commands.patterns)
+app.add_typer(distill_commands.distill, name="distill")
+app.add_typer(student_commands.students, name="students")
 app.add_typer(store_commands.store, name="store")
 app.add_typer(pattern_commands.patterns, name="patterns")
 app.add_typer(route_commands.routes, name="routes")
@@ -173,29 +175,6 @@ def replay(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     listings.show(asdict(summary), as_json)
-
-
-@distill.command("run")
-def distill_run(
-    agent: Annotated[str | None, typer.Option(help="Agent or pattern. Default: the one with most sessions.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the student.")] = None,
-    base: Annotated[str | None, typer.Option(help="Base model.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="internalised or full.")] = None,
-    max_sessions: Annotated[int | None, typer.Option(min=1, help="Training sessions at most.")] = None,
-    epochs: Annotated[float | None, typer.Option(min=0, help="Passes over the data.")] = None,
-    data: DataOption = None,
-    file: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a student version from the successful trajectories of one agent."""
-    from . import processes
-
-    settings = config.load(file, data=data)
-    options = settings.distill(
-        agent=agent, name=name, base=base, prompt=prompt, max_sessions=max_sessions, epochs=epochs
-    )
-    manifest = processes.distill(settings, options, err)
-    listings.show(manifest, as_json)
 
 
 @app.command()

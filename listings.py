@@ -24,7 +24,6 @@ store = typer.Typer(no_args_is_help=True, help="The store: what is kept.")
 calls = typer.Typer(no_args_is_help=True, help="Calls: one request and its answer.")
 trajectories = typer.Typer(no_args_is_help=True, help="Trajectories: the calls of one agent run.")
 patterns = typer.Typer(no_args_is_help=True, help="Patterns: calls that ask for the same kind of work.")
-students = typer.Typer(no_args_is_help=True, help="Student versions.")
 
 
 def ask(data: Path | None, path: str, **params: Any) -> Any:
@@ -123,15 +122,3 @@ def patterns_list(data: DataOption = None, as_json: JsonOption = False) -> None:
     show(
         ask(data, "/api/patterns"), as_json, ("pattern_id", "name", "version", "agent_id", "role", "calls", "sessions")
     )
-
-
-@students.command("list")
-def students_list(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """All student versions."""
-    show(ask(data, "/api/students"), as_json, ("version", "status", "base", "agent_id", "sessions", "scores"))
-
-
-@students.command("show")
-def students_show(version: str, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """One student version with its data, config, scores and lineage."""
-    show(ask(data, f"/api/students/{version}"), as_json)
