@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..traffic.actions import action_of, validate_action
+from ..traffic.actions import action_of, fitted_action, validate_action
 from ..traffic.canonical import canonical, canonical_message
 from ..traffic.errors import BadInput, MissingExtra
 from ..traffic.intents import balanced
@@ -134,7 +134,7 @@ def _call(call: dict[str, Any], messages: list[Message], tools: list[Message]) -
         route=call.get("route") or "teacher",
         model=call.get("model") or "",
         started_at=float(call.get("started_at") or 0.0),
-        sound=not validate_action(action_of(messages[index]), tools),
+        sound=not validate_action(fitted_action(action_of(messages[index]), tools), tools),
     )
 
 

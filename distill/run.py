@@ -29,6 +29,7 @@ from .options import DistillOptions
 from .parts import BaseParts, Parts
 from .prepare import choose, clean
 from .progress import Progress, Report, RunLog, new_run_id, silent
+from .prompt_form import learnt_form
 from .rows import Row, RowSet, rows_of
 from .train import Trained, train
 
@@ -105,6 +106,8 @@ def _distil(
         work.counts.update(cleaned.counts)
     parts = parts or BaseParts(options.base, options.threads)
     with work.stage("rows", "tokenising"):
+        # From the training side alone: the examination must not choose what the student sees.
+        spec = learnt_form(chosen.train, spec)
         rows = rows_of(chosen.train, spec, parts.tokenise, options.max_length)
         tokens = sum(len(row.input_ids) for row in rows.rows)
     with work.stage("audit", f"{len(rows.rows)} rows, {tokens} tokens"):

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ..traffic import record_lists
 from ..traffic.actions import action_of, parameters, validate_action
 from ..traffic.errors import BadInput
-from ..traffic.skeleton import Skeleton, system_text
+from ..traffic.schema import fitted
+from ..traffic.skeleton import Part, Skeleton, system_text, written_part
 from ..traffic.students import PromptSpec
 
 Message = dict[str, Any]
 
-RENDER_VERSION = 1
-"""Goes into PromptSpec.version; raised whenever the same messages would give other ids."""
+RENDER_VERSION = 2
+"""Goes into PromptSpec.version; raised whenever the same messages and settings would give other ids."""
+_KNOWN_VERSIONS = (1, RENDER_VERSION)
 
 TURN_END = "<|im_end|>"
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
@@ -52,8 +55,11 @@ class InvalidOutput(Exception):
 
 def segments(messages: Sequence[Message], tools: Sequence[Message], spec: PromptSpec) -> list[Segment]:
     """The whole conversation. Raises BadInput for content that a text model cannot read."""
-    if spec.version != RENDER_VERSION:
-        raise BadInput(f"This program renders prompts of version {RENDER_VERSION}, the student needs {spec.version}.")
+    if spec.version not in _KNOWN_VERSIONS:
+        raise BadInput(
+            f"This program renders prompts up to version {RENDER_VERSION}, the student needs {spec.version}: "
+            "it was made by a newer one."
+        )
     head = _system_turn(messages, tools, spec)
     found = [Segment(head)] if head else []
     rest = messages[_leading_system(messages) :]
@@ -138,11 +144,27 @@ def _system_turn(messages: Sequence[Message], tools: Sequence[Message], spec: Pr
     """The first turn: the system prompt, or what varies in it; and the tool schemas unless they are internalised."""
     text = system_text(list(messages))
     if spec.mode == "internalised":
-        text = "\n".join(_skeleton(tuple(spec.skeleton)).varying(text))
+        text = "\n".join(line for part in varying_parts(text, spec) for line in _shown(part, spec))
     elif tools:
         listed = "\n".join(_compact(tool["function"]) for tool in tools if _is_function(tool))
         text = f"{text}\n\n<tools>\n{listed}\n</tools>".lstrip()
     return _turn("system", _inert(text)) if text.strip() else ""
+
+
+def varying_parts(system: str, spec: PromptSpec) -> list[Part]:
+    """What the student's skeleton does not fix in a system prompt."""
+    return _skeleton(tuple(spec.skeleton)).parts(system)
+
+
+def _shown(part: Part, spec: PromptSpec) -> list[str]:
+    """The lines of a varying part that the student reads."""
+    if part.kind == "records" and spec.records is not None:
+        records = record_lists.read(part.lines)
+        return part.lines if records is None else record_lists.written(records, spec.records)
+    if part.kind == "values" and spec.hides and part.value_kinds:
+        kept = [value for value, kind in zip(part.lines, part.value_kinds, strict=True) if kind not in spec.hides]
+        return [", ".join(kept)] if kept else []
+    return written_part(part)
 
 
 @lru_cache(maxsize=64)
@@ -184,7 +206,8 @@ def _call_block(function: Message, schemas: dict[str, Message]) -> str:
         arguments = json.loads(raw) if isinstance(raw, str) else raw
     except ValueError:
         arguments = raw
-    ordered = _in_schema_order(arguments, schemas.get(name) or {})
+    schema = schemas.get(name) or {}
+    ordered = _in_schema_order(fitted(arguments, schema), schema)
     return f"{CALL_OPEN}{_inert(_compact({'name': name, 'arguments': ordered}))}{CALL_CLOSE}"
 
 

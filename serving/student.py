@@ -14,6 +14,7 @@ import msgspec
 from ..traffic.students import Manifest, PromptSpec
 from .engine import ContextTooLong, Engine
 from .grammar import grammar_for
+from .grounding import grounded
 from .render import InvalidOutput, Message, parse_action, prompt_segments, token_ids
 
 _MARGIN = 16
@@ -69,7 +70,7 @@ class Student:
         made = self._engine.generate(
             prompt,
             self._adapter,
-            _grammar(tools, request),
+            _grammar(grounded(request["messages"], tools, self._spec), request),
             max_tokens=min(room, _asked_tokens(request, self._max_tokens)),
             stop=_stops(request.get("stop")),
             should_stop=should_stop,

@@ -20,6 +20,7 @@ from tutelage.serving.render import (
     token_ids,
 )
 from tutelage.traffic.errors import BadInput
+from tutelage.traffic.record_lists import RecordForm
 from tutelage.traffic.students import PromptSpec
 
 SCHEMA = {
@@ -208,3 +209,30 @@ def test_training_and_serving_give_equal_ids() -> None:
         parts = prompt_segments(messages, TOOLS, spec)
         assert token_ids(parts, training_ids) == token_ids(parts, engine.tokenise)
     engine.close()
+
+
+def test_a_lone_value_is_written_as_the_array_that_the_schema_asks_for() -> None:
+    rooms = {"type": "object", "properties": {"rooms": {"type": "array", "items": {"type": "string"}}}}
+    tools = [{"type": "function", "function": {"name": "dim", "parameters": rooms}}]
+    written = render_action({"tool_calls": [call("dim", '{"rooms": "hall"}')]}, tools)
+    assert written == '<tool_call>{"name":"dim","arguments":{"rooms":["hall"]}}</tool_call>'
+
+
+def test_records_are_shown_in_their_form_and_hidden_values_are_not() -> None:
+    spec = PromptSpec(
+        skeleton=["It is ⟨time⟩.", "Devices:", "⟨records⟩"],
+        version=2,
+        records=RecordForm(fields=["names", "areas"], hidden={"areas": ["Cellar"]}),
+        hides=["time"],
+    )
+    system = "It is 12:30.\nDevices:\n- names: Lamp\n  state: 'on'\n  areas: Hall\n- names: Pump\n  areas: Cellar"
+    [turn] = segments([{"role": "system", "content": system}], [], spec)
+    assert turn.text == "<|im_start|>system\nLamp|Hall<|im_end|>\n"
+    odd = system + "\nThat is all."
+    assert "That is all." in segments([{"role": "system", "content": odd}], [], spec)[0].text
+
+
+def test_a_student_of_the_first_version_reads_what_it_learnt() -> None:
+    assert text_of(segments(RUN, TOOLS, INNER)) == text_of(
+        segments(RUN, TOOLS, PromptSpec(skeleton=INNER.skeleton, version=2))
+    )

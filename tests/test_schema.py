@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.traffic.schema import canonical_arguments, canonical_text, check, equal
+from tutelage.traffic.schema import canonical_arguments, canonical_text, check, equal, fitted
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -162,3 +162,25 @@ def test_canonical_text_is_stable(text: str) -> None:
 @pytest.mark.parametrize("text", ["2024-13-45T99:99", "0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"])
 def test_impossible_times_stay_text(text: str) -> None:
     assert canonical_text(text) == text
+
+
+LISTS = {
+    "type": "object",
+    "properties": {
+        "domain": {"type": "array", "items": {"type": "string"}},
+        "inner": {"type": "object", "properties": {"sizes": {"type": "array", "items": {"type": "integer"}}}},
+        "either": {"type": ["array", "string"]},
+    },
+}
+
+
+def test_a_lone_value_where_only_an_array_may_stand_is_put_into_one() -> None:
+    lone = {"domain": "fan", "inner": {"sizes": 3}, "either": "x", "other": 1}
+    assert fitted(lone, LISTS) == {"domain": ["fan"], "inner": {"sizes": [3]}, "either": "x", "other": 1}
+    assert equal(canonical_arguments(lone, LISTS), canonical_arguments(fitted(lone, LISTS), LISTS))
+
+
+def test_a_value_that_would_be_no_sound_item_stays() -> None:
+    assert fitted({"domain": 3, "inner": {"sizes": None}}, LISTS) == {"domain": 3, "inner": {"sizes": None}}
+    assert fitted({"domain": ["fan"]}, LISTS) == {"domain": ["fan"]}
+    assert fitted("x", True) == "x"

@@ -4,7 +4,7 @@ Two messages are compared, rendered and checked as actions, so that wire details
 parts, the old `function_call` field) matter in this file alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import schema
@@ -68,6 +68,18 @@ def validate_action(action: Action, tools: list[dict[str, Any]] | None) -> str:
         if path := schema.check(call.arguments, offered[call.name]):
             return f"schema:{path}"
     return ""
+
+
+def fitted_action(action: Action, tools: list[dict[str, Any]] | None) -> Action:
+    """The action with lone values where arrays are asked for put into arrays; see `schema.fitted`."""
+    offered = parameters(tools)
+    calls = tuple(
+        call
+        if call.arguments is None
+        else replace(call, arguments=schema.fitted(call.arguments, offered.get(call.name)))
+        for call in action.calls
+    )
+    return replace(action, calls=calls)
 
 
 def parameters(tools: list[dict[str, Any]] | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .actions import Action, Message, ToolCall, action_of, parameters, validate_
 from .texts import compare_texts
 from .tool_policy import ToolPolicy, ToolRule
 
-COMPARATOR = 2
+COMPARATOR = 3
 """Version of these rules. A stored loss is worth only as much as the rules it was made with."""
 UNSURE = "unsure"
 DEFAULT_POLICY = ToolPolicy()

@@ -162,6 +162,7 @@ def canonical_arguments(value: Any, schema: Any) -> Any:
     Missing properties with a default are filled in, and an explicit null that means "not given" (an optional, nullable
     property without another default) is dropped. Strings are trimmed and brought to NFC; a full ISO date-time gets one
     form (aware times in UTC). Enum members, numbers and booleans stay as they are: "1.5" is never "15", "5" never 5.
+    A lone value where only an array may stand is an array of it.
     """
     return _canonical(value, schema, schema, 0)
 
@@ -171,6 +172,7 @@ def _canonical(value: Any, schema: Any, root: Any, depth: int) -> Any:
         return value
     schema = resolve(schema, root) if isinstance(schema, dict) else {}
     schema = _chosen(value, schema, root)
+    value = _as_array(value, schema, root)
     if isinstance(value, str):
         return value if "enum" in schema or "const" in schema else canonical_text(value)
     if isinstance(value, list):
@@ -197,6 +199,34 @@ def _chosen(value: Any, schema: Schema, root: Any) -> Schema:
         if isinstance(option, dict) and not _check(value, option, "$", root, ()):
             return resolve(option, root)
     return schema
+
+
+def fitted(value: Any, schema: Any) -> Any:
+    """Arguments with each lone value that stands where only an array may put into one, at any depth.
+
+    Models often write `"domain": "fan"` where the schema asks for a list. Only a sound item is put into an array, so
+    nothing that fits its schema is changed."""
+    return _fitted(value, schema, schema, 0)
+
+
+def _fitted(value: Any, schema: Any, root: Any, depth: int) -> Any:
+    schema = resolve(schema, root)
+    if depth > MAX_DEPTH or not isinstance(schema, dict):
+        return value
+    value = _as_array(value, schema, root)
+    if isinstance(value, list):
+        return [_fitted(item, schema.get("items"), root, depth + 1) for item in value]
+    if isinstance(value, dict):
+        properties = schema.get("properties") or {}
+        return {key: _fitted(item, properties.get(key), root, depth + 1) for key, item in value.items()}
+    return value
+
+
+def _as_array(value: Any, schema: Schema, root: Any) -> Any:
+    """The value, in an array when the schema allows nothing else and the array then fits it."""
+    if value is None or isinstance(value, list) or types_of(schema) != ("array",):
+        return value
+    return value if _check([value], schema, "$", root, ()) else [value]
 
 
 def _null_is_absent(schema: Any, root: Any) -> bool:

@@ -58,6 +58,18 @@ _LIST = re.compile(rf"\n( *+){_ITEM}(?:\n\1(?: ++\S.*+|{_ITEM}))*+", re.MULTILIN
 _FIELD = re.compile(r"\n +[a-z][a-z0-9_]*:(?:[ \r\n]|\Z)")
 _MOST_LINES = 32_768
 _LONG_LINE = 2_000
+_PLACEHOLDER = re.compile(r"⟨(id|date|time|email)⟩")
+
+
+class Part(NamedTuple):
+    """A varying part of a prompt."""
+
+    kind: str
+    """`records`: a list of records; `values`: the masked values of one line; `line`: a line as it stands."""
+    lines: list[str]
+    """Its original lines; of `values`, the values themselves."""
+    value_kinds: tuple[str, ...] = ()
+    """Of `values`: what each is (`id`, `date`, `time`, `email`); empty when that cannot be told."""
 
 
 class Reduced(NamedTuple):
@@ -149,6 +161,11 @@ def system_text(messages: list[Any]) -> str:
     return texts[0] if len(texts) == 1 else "\n".join(texts)
 
 
+def written_part(part: Part) -> list[str]:
+    """The lines that show a varying part as it is."""
+    return [", ".join(part.lines)] if part.kind == "values" else part.lines
+
+
 class _Block:
     """Lines of a skeleton that follow each other without a gap, ready to be found in a framed text."""
 
@@ -210,16 +227,25 @@ class Skeleton(msgspec.Struct, frozen=True, dict=True):
 
         A skeleton without lines, or one that does not match, gives every line of the prompt.
         """
+        return [line for part in self.parts(system) for line in written_part(part)]
+
+    def parts(self, system: str) -> list[Part]:
+        """What `varying` shows, by its kind."""
         whole = reduce(system)
         pinned = self._pinned(whole.lines)
         originals = system.split("\n")
-        shown: list[str] = []
+        found: list[Part] = []
         for index, (start, end) in enumerate(whole.spans):
             if index not in pinned:
-                shown += originals[start:end]
-            elif values := mask(originals[start])[1]:
-                shown.append(", ".join(values))
-        return shown
+                kind = "records" if whole.lines[index] == RECORDS else "line"
+                found.append(Part(kind, originals[start:end]))
+                continue
+            masked, values = mask(originals[start])
+            kinds = tuple(_PLACEHOLDER.findall(masked))
+            if values:
+                # A prompt that spells a placeholder out has more of them than values: then none is told apart.
+                found.append(Part("values", values, kinds if len(kinds) == len(values) else ()))
+        return found
 
     def gaps(self, reduced: str) -> list[list[str]]:
         """The reduced lines that stand in each GAP. The prompt must match."""

@@ -13,6 +13,7 @@ import msgspec
 
 from .errors import UnknownName
 from .layout import DataDir, publish, publish_json
+from .record_lists import RecordForm
 
 
 class PromptSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +25,12 @@ class PromptSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The constant lines of the system prompt, as the pattern registry knows them (see `patterns.Skeleton`)."""
     version: int = 1
     """Version of the rendering. A server refuses a version that it does not know."""
+    records: RecordForm | None = None
+    """How lists of records are shown (version 2, `internalised`); None: as they stand."""
+    hides: list[str] = []
+    """Kinds of masked values (`id`, `date`, `time`, `email`) that are not shown (version 2, `internalised`)."""
+    grounded: dict[str, str] = {}
+    """Arguments, by name, whose values are always those of a field of the shown records (version 2)."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
