@@ -12,25 +12,18 @@ from langchain_core.messages import AIMessage, BaseMessage, convert_to_openai_me
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from .openai_form import Untranslatable, parameters_of
+
 Json = dict[str, Any]
-_PARAMETERS = (
-    *("temperature", "top_p", "max_tokens", "max_completion_tokens", "n", "seed", "stop", "user", "metadata"),
-    *("frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "parallel_tool_calls"),
-    *("response_format", "reasoning_effort", "modalities", "service_tier", "verbosity"),
-)
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "tool_use": "tool_calls", "max_tokens": "length"}
 """Finish reasons of other providers in OpenAI's words."""
-
-
-class Untranslatable(ValueError):
-    """A call that has no equivalent in OpenAI's form."""
 
 
 def request_of(messages: Sequence[BaseMessage], invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Json:
     """The body of the request. Raises Untranslatable, naming what stands in the way."""
     model = invocation.get("model") or invocation.get("model_name") or metadata.get("ls_model_name") or ""
     body: Json = {"model": str(model), "messages": [message_of(message) for message in messages]}
-    body |= {name: invocation[name] for name in _PARAMETERS if invocation.get(name) is not None}
+    body |= parameters_of(invocation)
     if tools := invocation.get("tools"):
         body["tools"] = [_tool(tool) for tool in tools]
         if (choice := invocation.get("tool_choice")) is not None:
