@@ -26,13 +26,16 @@ ENOUGH = 100
 NEEDED = 0.02
 """A field is shown when at least this share of the calls name one of its values."""
 EXPECTED = 20
-"""Times that records of a kind would have been meant if all records were meant alike: fewer say nothing about it."""
+"""Times that records of a kind would have been meant if all records were meant alike, and lists that come again: fewer
+say nothing about it."""
 NEVER = 0.05
 """Records of a kind are left out when they are meant at most this part as often as that."""
 ALWAYS = 0.99
 """An argument is grounded when at least this share of its values come from the field."""
 FEW = 5
 """Uses of an argument that must have been seen before it is grounded."""
+SHUFFLED = 0.2
+"""Records are sorted when at least this share of the lists that come again come in another order."""
 KINDS_LIMIT = 32
 """A field with more different values than this does not tell kinds of records apart."""
 
@@ -60,6 +63,8 @@ class _Seen:
     """Calls whose prompt holds a masked value, by kind."""
     order: dict[str, None] = field(default_factory=dict)
     """Fields in the order of the prompts."""
+    lists: list[list[Record]] = field(default_factory=list)
+    """The records of each session."""
 
 
 def learnt_form(trajectories: Iterable[Trajectory], spec: PromptSpec) -> PromptSpec:
@@ -79,6 +84,7 @@ def _look(seen: _Seen, item: Trajectory, spec: PromptSpec) -> None:
     parts = varying_parts(system_text(item.messages), spec)
     records = [record for part in parts if part.kind == "records" for record in record_lists.read(part.lines) or []]
     masked = {(kind, value) for part in parts for kind, value in zip(part.value_kinds, part.lines, strict=False)}
+    seen.lists.append(records)
     for record in records:
         seen.order.update(dict.fromkeys(record))
         for name, value in record.items():
@@ -127,7 +133,22 @@ def _form(seen: _Seen) -> RecordForm:
     fields = [name for name in seen.order if seen.cited[name] >= NEEDED * seen.listed]
     # What a record is called stays in any case.
     fields = fields or [next(iter(seen.order))]
-    return RecordForm(fields=fields, hidden=_hidden(seen, fields[1:]))
+    form = RecordForm(fields=fields, hidden=_hidden(seen, fields[1:]))
+    return msgspec.structs.replace(form, ordered=not _shuffled(seen, form))
+
+
+def _shuffled(seen: _Seen, form: RecordForm) -> bool:
+    """Whether the traffic itself shows the same records in other orders, so that their order says nothing."""
+    orders: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    times: Counter[tuple[str, ...]] = Counter()
+    for records in seen.lists:
+        lines = tuple(record_lists.written(records, form))
+        same = tuple(sorted(lines))
+        times[same] += 1
+        orders.setdefault(same, set()).add(lines)
+    again = [same for same, n in times.items() if n > 1 and len(same) > 1]
+    enough = sum(times[same] for same in again) >= EXPECTED
+    return enough and sum(len(orders[same]) > 1 for same in again) >= SHUFFLED * len(again)
 
 
 def _hidden(seen: _Seen, fields: Sequence[str]) -> dict[str, list[str]]:

@@ -1,11 +1,15 @@
 """What of a prompt is needed: learnt from the answers."""
 
 import json
+from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from tutelage.distill.curate import CallRef, Trajectory
 from tutelage.distill.prompt_form import learnt_form
 from tutelage.serving.render import prompt_segments
+from tutelage.traffic.record_lists import RecordForm
 from tutelage.traffic.students import PromptSpec
 
 SPEC = PromptSpec(skeleton=["It is ⟨time⟩ on ⟨date⟩.", "Devices:", "⟨records⟩"], version=2)
@@ -39,7 +43,10 @@ def session(number: int, arguments: dict[str, Any], text: str = "") -> Trajector
     )
     wire = [{"id": "1", "type": "function", "function": {"name": "switch", "arguments": json.dumps(arguments)}}]
     answer: dict[str, Any] = {"role": "assistant", "content": text or None}
-    messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": f"Do {number}"}]
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": f"Do {number}"},
+    ]
     messages.append(answer if text else {**answer, "tool_calls": wire})
     call = CallRef(f"c{number}", 2, "p", "teacher", "m", float(number))
     return Trajectory(f"t{number}", f"t{number}", "a", True, "feedback", TOOLS, messages, (call,))
@@ -85,6 +92,26 @@ def test_from_few_calls_nothing_is_left_out() -> None:
 def test_an_argument_that_is_sometimes_free_is_not_grounded() -> None:
     odd = [session(1000 + n, {"name": "everything"}) for n in range(10)]
     assert "name" not in learnt_form([*sessions(), *odd], SPEC).grounded
+
+
+def test_lists_that_come_in_many_orders_are_sorted() -> None:
+    turned = [replace(one, messages=[turned_list(one.messages[0]), *one.messages[1:]]) for one in sessions(60)]
+    form = learnt_form([*sessions(), *turned], SPEC)
+    assert form.records is not None
+    assert not form.records.ordered
+    assert learnt_form(sessions(), SPEC).records == replace_ordered(form)
+    first, second = (prompt_segments(one.messages[:2], TOOLS, form)[0] for one in (sessions(1)[0], turned[0]))
+    assert first == second
+
+
+def turned_list(system: dict[str, Any]) -> dict[str, Any]:
+    lines = system["content"].split("\n")
+    return {**system, "content": "\n".join([*lines[:2], *lines[6:10], *lines[2:6], *lines[10:]])}
+
+
+def replace_ordered(spec: PromptSpec) -> RecordForm:
+    assert spec.records is not None
+    return structs.replace(spec.records, ordered=True)
 
 
 def test_full_prompts_and_prompts_without_records_keep_their_form() -> None:

@@ -23,6 +23,8 @@ class RecordForm(msgspec.Struct, frozen=True, kw_only=True):
     """The fields shown, in this order."""
     hidden: dict[str, list[str]] = {}
     """Records that have one of these values in that field are left out."""
+    ordered: bool = True
+    """Whether the order of the prompt is kept; else the lines are sorted, and the same records always look the same."""
 
 
 def read(lines: Sequence[str]) -> list[Record] | None:
@@ -64,7 +66,8 @@ def written(records: Iterable[Record], form: RecordForm) -> list[str]:
     """One line for each record that is shown: its values between bars.
 
     A value that an earlier one of the line contains is not said again: `Bedroom Light|light|Bedroom` is one value."""
-    return [line for record in shown(records, form) if (line := _line(record, form.fields))]
+    lines = [line for record in shown(records, form) if (line := _line(record, form.fields))]
+    return lines if form.ordered else sorted(lines)
 
 
 def _line(record: Record, fields: Sequence[str]) -> str:
