@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+METHODS = ("lora", "dora", "rslora", "qlora", "full")
+INITS = ("zero", "gaussian", "orthogonal")
+DEVICES = ("auto", "cpu", "cuda")
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -34,7 +37,13 @@ class DistillOptions:
     warmup: float = 0.05
     """Share of the steps over which the learning rate rises; it falls along a cosine afterwards."""
     batch: int = 4
-    """Rows per step."""
+    """Rows per step, over all processes."""
+    method: str = "lora"
+    """`lora`; `rslora`: scaled by alpha / sqrt(rank), for high ranks; `dora`: length and direction of the weights
+    apart; `qlora`: on a base of four bits, CUDA only; `full`: all weights from `layers_from` on, for small bases."""
+    init: str = "zero"
+    """First weights of the adapter: `zero` (one factor zero, the other uniform), `gaussian` (the other normal) or
+    `orthogonal`. None of them changes the base, which is served as it is."""
     rank: int = 16
     """Rank of the adapter matrices (LoRA r)."""
     alpha: int = 32
@@ -49,14 +58,42 @@ class DistillOptions:
     """Memory for the untouched layers' output, which is the same in every epoch; 0: computed anew each time."""
     max_length: int = 2048
     """Tokens per row; longer trajectories are segmented at turn boundaries."""
+    patience: int = 0
+    """Training stops after so many epochs in a row that did not lower the loss on sessions kept apart, and the weights
+    of the best epoch are taken; 0: nothing is kept apart."""
+    watched: float = 0.05
+    """Share of the training sessions that is kept apart for `patience`."""
+    rehearsal: float = 0.0
+    """Rows of general talk for each row of the agent's: what the base itself answers to frozen prompts, against
+    forgetting. As the student is asked for this agent's work only, none unless the base is to stay a talker."""
+    augment: float = 0.25
+    """With `prompt = "full"`: rows with renamed tools and arguments for each row of the agent's, a tenth of them
+    without the tool that is needed."""
+    checkpoint_s: float = 300.0
+    """Seconds between checkpoints, from which a run that was killed goes on when it is started again; 0: none."""
     seed: int = 7
     """Seed of the order of rows and of the adapter's first weights."""
     threads: int = 0
-    """Torch threads; 0: one per core."""
+    """Torch threads of each process; 0: one per core, shared among the processes."""
+    processes: int = 1
+    """Training processes (`accelerate launch`), of which each takes its share of every step's rows."""
+    device: str = "auto"
+    """`cpu`, `cuda`, or `auto`: CUDA where there is one."""
     allow: tuple[str, ...] = ()
     """Regular expressions of values that are no personal data, beside the built-in ones for order numbers."""
     base_sessions: int = 0
     """Held-out sessions on which the untrained base is examined too, for comparison."""
+    epoch_sessions: int = 12
+    """Held-out sessions that are examined after each epoch but the last; 0: none."""
+    anchors: int = 16
+    """Frozen prompts of general talk on which forgetting is measured; 0: not measured."""
+    canaries: int = 2
+    """Made-up secrets that are planted in the training sessions and must not come out again, 8 at most; 0: none."""
+    budget: int = 0
+    """Training sessions that may be used at most, with a learning curve: the student is trained on an eighth, a
+    quarter, half and all of them, and the first that reaches `bar` is registered. 0: trained once, on all."""
+    bar: float = 0.95
+    """Agreement on the held-out sessions that is enough, with `budget`."""
     teacher_distillable: str = "unknown"
     """Whether the teacher's terms allow training on its outputs: `yes`, `no` (blocks), `unknown` (warns)."""
     admin_url: str = ""

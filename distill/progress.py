@@ -51,6 +51,9 @@ def line(event: Progress) -> str:
 
 Report = Callable[[Progress], None]
 
+OnEpoch = Callable[[int, Path], None]
+"""Called with the number of an epoch that has ended (from 1) and the folder of its weights, which is removed after."""
+
 
 def silent(_: Progress) -> None:
     """A report that goes nowhere."""

@@ -1,16 +1,17 @@
+"""Trainings of a random two-layer model, in every form."""
+
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from training_world import OPTIONS, rows, weights
 
 from tutelage.distill.options import DistillOptions
 from tutelage.distill.parts import BaseParts
 from tutelage.distill.progress import Progress, silent
-from tutelage.distill.rows import MASKED, Row
-from tutelage.distill.train import planned, train
+from tutelage.distill.train import settings, train
 from tutelage.traffic.errors import BadInput
-
-OPTIONS = DistillOptions(data="", epochs=3, batch=4, learning_rate=1e-2, rank=4, alpha=8, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +19,6 @@ def tiny(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseParts
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUTELAGE_MODELS", str(tmp_path_factory.mktemp("models")))
         return BaseParts(str(tiny_gguf), threads=1)
-
-
-def rows(tiny: BaseParts, count: int = 8) -> list[Row]:
-    found = []
-    for number in range(count):
-        prompt = tiny.tokenise(f"<|im_start|>user\nsay {'abcdefgh'[number % 8] * (number + 2)}<|im_end|>\n")
-        answer = tiny.tokenise(f"{'abcdefgh'[number % 8]}!<|im_end|>")
-        found.append(Row(f"t/{number}", "t", (), prompt + answer, [MASKED] * len(prompt) + answer))
-    return found
 
 
 PINNED = [9.853, 9.521, 8.199, 8.506, 9.255, 8.138]
@@ -70,13 +62,79 @@ def test_too_high_a_layer_is_refused(tiny: BaseParts, tmp_path: Path):
         train(rows(tiny), tiny.folder, tmp_path / "a", replace(OPTIONS, layers_from=2), silent)
 
 
-def test_every_row_once_an_epoch_in_batches_of_like_length():
-    some = [Row(f"t/{n}", "t", (), [0] * (n % 37 + 1), [0] * (n % 37 + 1)) for n in range(200)]
-    plan = planned(some, replace(OPTIONS, epochs=1))
-    assert sorted(row.row_id for row in plan) == sorted(row.row_id for row in some)
-    widest = sum(max(len(row.input_ids) for row in plan[at : at + 4]) * 4 for at in range(0, 200, 4))
-    assert widest < 1.15 * sum(len(row.input_ids) for row in plan)
-    assert plan == planned(some, replace(OPTIONS, epochs=1))
-    assert plan != planned(some, replace(OPTIONS, epochs=1, seed=8))
-    assert len(planned(some, replace(OPTIONS, epochs=0.5))) == 100
-    assert len(planned(some[:3], replace(OPTIONS, epochs=2))) == 8
+def folders(path: Path) -> set[str]:
+    return {item.name for item in path.iterdir()}
+
+
+@pytest.mark.parametrize(("method", "kind"), [("dora", "model"), ("rslora", "adapter"), ("full", "model")])
+def test_every_method_learns_and_says_what_it_made(tiny: BaseParts, tmp_path: Path, method: str, kind: str):
+    made = train(rows(tiny), tiny.folder, tmp_path / "out", replace(OPTIONS, method=method), silent)
+    assert made.kind == kind
+    assert made.losses[-1] < made.losses[0] - 0.5
+    assert ("config.json" if kind == "model" else "adapter_config.json") in folders(tmp_path / "out")
+    assert not any("README" in name for name in folders(tmp_path / "out"))
+
+
+def test_a_whole_model_keeps_the_layers_below_as_they_were(tiny: BaseParts, tmp_path: Path):
+    made = train(rows(tiny), tiny.folder, tmp_path / "out", replace(OPTIONS, method="full", layers_from=1), silent)
+    before, after = weights(tiny.folder), weights(tmp_path / "out")
+    same = {name for name, tensor in before.items() if tensor.equal(after[name])}
+    assert before.keys() == after.keys()
+    assert all(".layers.0." in name or "embed_tokens" in name for name in same)
+    assert len([name for name in before if ".layers.0." in name]) <= len(same) < len(before)
+    assert made.parameters < sum(tensor.numel() for tensor in before.values())
+
+
+def test_weights_of_each_epoch_but_the_last_are_handed_out(tiny: BaseParts, tmp_path: Path):
+    seen: list[tuple[int, dict[str, Any]]] = []
+    folder = tmp_path / "a"
+    train(
+        rows(tiny), tiny.folder, folder, OPTIONS, silent, on_epoch=lambda number, at: seen.append((number, weights(at)))
+    )
+    assert [number for number, _ in seen] == [1, 2]
+    first, second, last = seen[0][1], seen[1][1], weights(folder)
+    assert first.keys() == second.keys() == last.keys()
+    assert not any(first[name].equal(second[name]) for name in first)
+    assert not any(second[name].equal(last[name]) for name in first)
+    assert folders(tmp_path) == {"a"}
+
+
+def test_training_stops_when_what_was_kept_apart_gets_worse(tiny: BaseParts, tmp_path: Path):
+    """What the rows say and what the watched session says differ: to learn the one is to unlearn the other."""
+    from transformers import AutoModelForCausalLM
+
+    from tutelage.distill.plan import kept_apart
+    from tutelage.distill.watch import mean_loss
+
+    setting = replace(OPTIONS, epochs=20, patience=2, method="full", learning_rate=3e-3)
+    made = train(rows(tiny), tiny.folder, tmp_path / "out", setting, silent)
+    assert len(made.losses) < 35
+    assert made.best_step == min(made.watched_losses, key=lambda step: made.watched_losses[step])
+    assert sum(step > made.best_step for step in made.watched_losses) == 2
+    taken: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    _, watched = kept_apart(rows(tiny), setting)
+    assert mean_loss(taken, watched, 4) == pytest.approx(made.watched_losses[made.best_step], abs=1e-4)
+
+
+def test_nothing_is_told_to_anyone(tiny: BaseParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """trl counts its uses over the network unless it is told not to; it must not even start the thread for it."""
+    from huggingface_hub.utils import _telemetry
+
+    for name in ("CI", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
+    train(rows(tiny), tiny.folder, tmp_path / "a", replace(OPTIONS, epochs=1), silent)
+    assert _telemetry._TELEMETRY_THREAD is None
+    assert _telemetry._TELEMETRY_QUEUE.empty()
+
+
+def test_rows_of_a_step_are_shared_evenly_or_not_at_all(tiny: BaseParts, tmp_path: Path):
+    with pytest.raises(BadInput, match="3 processes cannot share"):
+        train(rows(tiny), tiny.folder, tmp_path / "a", replace(OPTIONS, processes=3), silent)
+
+
+def test_settings_on_a_gpu():
+    found = settings(DistillOptions(data="", batch=8, processes=2), "out", cuda=True)
+    assert (found["bf16"], found["use_cpu"], found["gradient_checkpointing"]) == (True, False, True)
+    assert found["per_device_train_batch_size"] == 4
+    assert found["max_length"] is None
+    assert found["packing"] is False
