@@ -8,7 +8,7 @@ import pytest
 
 from tutelage.traffic.errors import UnknownName
 from tutelage.traffic.layout import DataDir
-from tutelage.traffic.students import ADAPTER, Manifest, PromptSpec, StudentRegister, adapter_digest
+from tutelage.traffic.students import ADAPTER, LINEAGE, MANIFEST, Manifest, PromptSpec, StudentRegister, adapter_digest
 
 
 def manifest(version: str, created_at: float = 1.0, status: str = "candidate") -> Manifest:
@@ -89,3 +89,40 @@ def test_the_digest_depends_on_names_and_contents(tmp_path: Path) -> None:
 def test_manifests_of_a_newer_program_can_be_read() -> None:
     written = msgspec.to_builtins(manifest("desk@1")) | {"field_of_tomorrow": 1}
     assert msgspec.convert(written, Manifest).version == "desk@1"
+
+
+def test_a_deleted_version_is_gone_and_the_others_stay(data: DataDir, tmp_path: Path) -> None:
+    register = StudentRegister(data)
+    for name in ("desk@1", "desk@2"):
+        register.publish(draft(tmp_path / name), manifest(name))
+    register.delete("desk@1")
+    assert [known.version for known in register.list()] == ["desk@2"]
+    assert [path.name for path in data.students.iterdir()] == ["desk@2"]
+    with pytest.raises(UnknownName):
+        register.delete("desk@1")
+
+
+def test_a_manifest_that_cannot_be_written_leaves_no_version(data: DataDir, tmp_path: Path) -> None:
+    folder = draft(tmp_path / "a")
+    # Where the manifest belongs there is something that cannot be replaced.
+    (folder / MANIFEST / "in the way").mkdir(parents=True)
+    (data.students / "desk@2").mkdir()
+    with pytest.raises(OSError, match="irectory"):
+        StudentRegister(data).publish(folder, manifest("desk@1"))
+    assert not (data.students / "desk@1").exists()
+    assert StudentRegister(data).list() == []
+
+
+def test_lineage_tells_which_versions_learnt_from_a_call(data: DataDir, tmp_path: Path) -> None:
+    register = StudentRegister(data)
+    for name, calls in (("desk@1", ["c1", "c2"]), ("desk@2", ["c2"])):
+        folder = draft(tmp_path / name)
+        row = {"row": "t1/0", "trajectory_id": "t1", "call_ids": calls}
+        (folder / LINEAGE).write_bytes(msgspec.json.encode(row) + b"\n")
+        register.publish(folder, manifest(name))
+    register.publish(draft(tmp_path / "old"), manifest("old@1"))
+    assert list(register.learnt_from("c1")) == ["desk@1"]
+    assert list(register.learnt_from("t1")) == list(register.learnt_from("c2")) == ["desk@1", "desk@2"]
+    assert register.learnt_from("c3") == {}
+    assert [lesson.row for lesson in register.lessons("desk@2")] == ["t1/0"]
+    assert register.lessons("old@1") == []

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from .calibration import Calibration
 from .errors import UnknownName
 from .layout import DataDir, publish, publish_json
 from .record_lists import RecordForm
@@ -63,6 +64,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Why it was rejected; empty for a candidate."""
     seconds: dict[str, float] = {}
     """Time of each stage."""
+    kind: str = "adapter"
+    """`adapter`, put on the base; or `model`: whole weights of its own."""
+    previous: str = ""
+    """The version that it was examined beside and had to beat; empty without one."""
+    calibration: Calibration | None = None
+    """From the score of an answer to the probability that it is right; None where held-out answers were too few."""
+    plots: list[str] = []
+    """Names of the drawings (SVG) beside the manifest."""
+
+
+class Lesson(msgspec.Struct, frozen=True):
+    """One training row: a line of a version's lineage."""
+
+    row: str
+    trajectory_id: str
+    call_ids: list[str]
+    """Calls whose answers were taught."""
+
+    def holds(self, name: str) -> bool:
+        """Whether it comes from this call or trajectory."""
+        return name == self.trajectory_id or name in self.call_ids
 
 
 MANIFEST = "manifest.json"
@@ -73,6 +95,9 @@ LINEAGE = "lineage.jsonl"
 ADAPTER = "adapter"
 """Folder of the peft adapter inside a version."""
 ADAPTER_GGUF = "adapter.gguf"
+MODEL_GGUF = "model.gguf"
+"""Of a version that is a whole model, in the adapter's place."""
+PLOTS = "*.svg"
 
 
 def adapter_digest(folder: Path) -> str:
@@ -97,7 +122,7 @@ class StudentRegister:
     def list(self) -> list[Manifest]:
         """All whole versions, oldest first."""
         found = [self._read(path) for path in self._root.glob(f"*/{MANIFEST}")]
-        return sorted(found, key=lambda manifest: manifest.created_at)
+        return sorted(found, key=lambda manifest: (manifest.created_at, manifest.version))
 
     def get(self, version: str) -> Manifest:
         """One version by `name@digest`. Raises UnknownName."""
@@ -114,8 +139,33 @@ class StudentRegister:
             if target.exists():
                 shutil.rmtree(target)
             draft.rename(target)
-            publish(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+            try:
+                publish(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+            except BaseException:
+                shutil.rmtree(target, ignore_errors=True)
+                raise
         return target
+
+    def delete(self, version: str) -> None:
+        """Remove a version for good. Whether a route uses it is for the caller to know. Raises UnknownName."""
+        self.get(version)
+        # Without its manifest it is no version: a deletion that is cut short leaves none that is half there.
+        (self.path(version) / MANIFEST).unlink()
+        shutil.rmtree(self.path(version))
+
+    def lessons(self, version: str) -> Sequence[Lesson]:
+        """What a version learnt from, row by row. Raises UnknownName."""
+        self.get(version)
+        path = self.path(version) / LINEAGE
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        return [msgspec.json.decode(line, type=Lesson) for line in lines]
+
+    def learnt_from(self, name: str) -> dict[str, Sequence[Lesson]]:
+        """By version, the lessons that come from a call or a trajectory; versions without any are left out."""
+        found = {
+            one.version: [lesson for lesson in self.lessons(one.version) if lesson.holds(name)] for one in self.list()
+        }
+        return {version: lessons for version, lessons in found.items() if lessons}
 
     def sweep(self) -> Sequence[str]:
         """Remove folders that never became a version; returns their names."""
