@@ -13,7 +13,8 @@ from ..traffic.errors import TutelageError, UnknownName
 from ..traffic.layout import DataDir
 from ..traffic.students import ADAPTER_GGUF, Manifest, StudentRegister
 from .bases import resolve
-from .engine import Engine, LlamaEngine
+from .engine import Engine
+from .llama import LlamaEngine
 from .options import ServingOptions
 from .student import Student
 

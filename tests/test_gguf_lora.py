@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tutelage.serving import bases
-from tutelage.serving.engine import LlamaEngine
 from tutelage.serving.gguf_lora import convert_adapter
+from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.threads import quiet_threads
 from tutelage.traffic.errors import BadInput
 

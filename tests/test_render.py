@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.serving.engine import LlamaEngine
+from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.render import (
     TURN_END,
     InvalidOutput,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tutelage.serving.engine import ContextTooLong, Generation, LlamaEngine
+from tutelage.serving.engine import ContextTooLong, Generation
+from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.render import InvalidOutput
 from tutelage.serving.student import Cancelled, Student
 from tutelage.traffic.students import PromptSpec

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.serving import bases
-from tutelage.serving.engine import LlamaEngine
+from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.tokenizer import save_tokenizer
 
 Pair = tuple[Callable[[str], list[int]], Callable[[str], list[int]]]
