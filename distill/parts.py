@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..serving.bases import Base, hf_folder, resolve
-from ..serving.engine import Engine, LlamaEngine
+from ..serving.engine import Engine
 from ..serving.gguf_lora import convert_adapter
+from ..serving.llama import LlamaEngine
 from ..traffic.errors import MissingExtra
 
 
