@@ -27,6 +27,7 @@ from .engine import ContextTooLong, EngineError
 from .options import ServingOptions
 from .pool import Pool
 from .render import InvalidOutput
+from .schemas import Uncompilable
 from .student import Answer, Cancelled
 
 DEADLINE_S = 60.0
@@ -197,6 +198,8 @@ def _refusal(error: Exception) -> Refused:
             return Refused(422, "invalid_output", message, reason=error.reason, output=error.text[:4000])
         case ContextTooLong():
             return Refused(400, "context_length_exceeded", str(error))
+        case Uncompilable():
+            return Refused(400, "schema_unsupported", str(error))
         case BadInput():
             return Refused(400, "unsupported_content", str(error))
         case EngineError():

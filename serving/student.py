@@ -4,6 +4,7 @@ The same object serves agents and is scored by the evaluation, so that a score s
 greedily whatever temperature the request asks for: an action is compared with the teacher's, not sampled for variety.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,11 +12,15 @@ from typing import Any
 
 import msgspec
 
+from ..traffic.canonical import loads
+from ..traffic.errors import BadInput
 from ..traffic.students import Manifest, PromptSpec
 from .engine import ContextTooLong, Engine
-from .grammar import grammar_for
+from .expected import Expected, expected
+from .grammar import grammar_of
 from .grounding import grounded
-from .render import InvalidOutput, Message, parse_action, prompt_segments, token_ids
+from .render import CALL_OPEN, InvalidOutput, Message, parse_action, prompt_segments, token_ids
+from .validation import check_calls, check_value, require_valid
 
 _MARGIN = 16
 """Fewest tokens of the context that must be left for an answer."""
@@ -38,6 +43,10 @@ class Answer:
     min_logprob: float
     finish: str
     """`stop` or `tool_calls`."""
+    prefill_s: float = 0.0
+    """Seconds until its first token."""
+    decode_s: float = 0.0
+    """Seconds from then to its end."""
 
 
 class Student:
@@ -61,47 +70,103 @@ class Student:
         """The answer to a chat-completions request.
 
         Raises InvalidOutput when what it wrote is no valid action, ContextTooLong, Cancelled when `should_stop` said
-        so, BadInput for content that it cannot read."""
+        so, BadInput for content that it cannot read, Uncompilable for a schema that no grammar can hold it to."""
         tools = request.get("tools") or []
+        wanted, grammar = _wanted(request, tools, grounded(request["messages"], tools, self._spec))
         prompt = self.prompt_ids(request)
         room = self._engine.context - len(prompt)
         if room < _MARGIN:
             raise ContextTooLong(f"The prompt has {len(prompt)} tokens, the student's context {self._engine.context}.")
+        times = _Times(should_stop)
         made = self._engine.generate(
             prompt,
             self._adapter,
-            _grammar(grounded(request["messages"], tools, self._spec), request),
+            grammar,
             max_tokens=min(room, _asked_tokens(request, self._max_tokens)),
             stop=_stops(request.get("stop")),
-            should_stop=should_stop,
+            should_stop=times.look,
         )
         if made.finish == "cancelled":
             raise Cancelled
         if made.finish == "length":
             raise InvalidOutput("length", made.text)
-        message = _parsed(made.text, tools)
+        message = _read(made.text, tools, wanted)
         usage = _usage(len(prompt), made.token_count, made.cached_tokens)
         finish = "tool_calls" if message.get("tool_calls") else "stop"
-        return Answer(message, usage, made.mean_logprob, made.min_logprob, finish)
+        return Answer(message, usage, made.mean_logprob, made.min_logprob, finish, *times.spent())
 
 
-def _parsed(text: str, tools: Sequence[Message]) -> Message:
+class _Times:
+    """Asked between tokens, so it sees when the first one comes: before it the prompt is read, after it is written."""
+
+    def __init__(self, should_stop: Callable[[], bool] | None) -> None:
+        self._should_stop = should_stop
+        self._began, self._first = time.perf_counter(), 0.0
+
+    def look(self) -> bool:
+        """Whether to stop."""
+        self._first = self._first or time.perf_counter()
+        return bool(self._should_stop and self._should_stop())
+
+    def spent(self) -> tuple[float, float]:
+        """Seconds before the first token and from then until now."""
+        now = time.perf_counter()
+        first = self._first or now
+        return first - self._began, now - first
+
+
+def _read(text: str, tools: Sequence[Message], wanted: Expected) -> Message:
+    """The message in the text. Raises InvalidOutput, with the text, where it is none of those that are wanted."""
     try:
-        return parse_action(text, tools)
+        if wanted.content is not None and not text.lstrip().startswith(CALL_OPEN):
+            check_value(_json(text), wanted.content)
+            message: Message = {"role": "assistant", "content": text.strip()}
+        else:
+            message = parse_action(text, tools)
+            check_calls(message.get("tool_calls") or (), tools)
+        if reason := wanted.breach(message):
+            raise InvalidOutput(reason)
     except InvalidOutput as error:
         raise InvalidOutput(error.reason, text) from None
+    return message
 
 
-def _grammar(tools: Sequence[Message], request: dict[str, Any]) -> str | None:
-    if not tools:
-        return None
-    parallel = request.get("parallel_tool_calls") is not False
-    return _grammar_of(msgspec.json.encode(tools), msgspec.json.encode(request.get("tool_choice")), parallel)
+def _json(text: str) -> Any:
+    try:
+        return loads(text)
+    except BadInput:
+        raise InvalidOutput("bad_json") from None
+
+
+def _wanted(request: dict[str, Any], tools: Sequence[Message], held: Sequence[Message]) -> tuple[Expected, str | None]:
+    """What the answer may be, and its grammar: made of `held`, the tools with the values that this prompt allows."""
+    rest = (
+        request.get("tool_choice"),
+        request.get("parallel_tool_calls") is not False,
+        request.get("response_format"),
+    )
+    try:
+        wanted = _expected(msgspec.json.encode((tools, *rest)))
+        if not tools and wanted.content is None:
+            return wanted, None
+        return wanted, _grammar(msgspec.json.encode((held, *rest)))
+    except UnicodeEncodeError:
+        raise BadInput("The tools hold characters that are none (lone surrogates).") from None
 
 
 @lru_cache(maxsize=256)
-def _grammar_of(tools: bytes, choice: bytes, parallel: bool) -> str | None:
-    return grammar_for(msgspec.json.decode(tools), msgspec.json.decode(choice), parallel)
+def _expected(fields: bytes) -> Expected:
+    wanted = expected(*msgspec.json.decode(fields))
+    for tool in wanted.tools:
+        require_valid(tool["function"]["name"], tool["function"].get("parameters") or {})
+    if wanted.content is not None:
+        require_valid("response_format", wanted.content)
+    return wanted
+
+
+@lru_cache(maxsize=256)
+def _grammar(fields: bytes) -> str:
+    return grammar_of(expected(*msgspec.json.decode(fields)))
 
 
 def _asked_tokens(request: dict[str, Any], limit: int) -> int:

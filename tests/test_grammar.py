@@ -1,41 +1,21 @@
-"""The grammar accepts every valid answer and nothing else. GBNF is read here by a small translator to `re`."""
+"""The grammar accepts every valid answer and nothing else; what is drawn from it parses and validates."""
 
 import json
-import re
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
+from data_sets import tool_sets
+from gbnf_reader import Grammar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.serving.grammar import grammar_for
+from tutelage.serving.grammar import THOUGHT_LIMIT, grammar_for
 from tutelage.serving.render import InvalidOutput, parse_action, render_action
-
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[\^?(?:[^\]\\]|\\.)+\]|[a-zA-Z][\w-]*|\{\d+,\d+\}|[()|?]|\s+')
-
-
-def to_regex(gbnf: str) -> re.Pattern[str]:
-    """The language of a grammar; its recursive text rules, which have a test of their own, are given."""
-    bodies = dict(line.split(" ::= ", 1) for line in gbnf.splitlines())
-    done = {
-        "text0": "(?:(?!<tool_call>)(?:.|\n))*",
-        "text1": "(?:(?!(?<=<)tool_call>)(?:.|\n)(?:(?!<tool_call>)(?:.|\n))*)?",
-    }
-
-    def translate(token: str) -> str:
-        if token.isspace():
-            return ""
-        if token[0] == '"':
-            return "(?:" + re.escape(re.sub(r"\\n", "\n", token[1:-1]).replace('\\"', '"').replace("\\\\", "\\")) + ")"
-        if token[0].isalpha():
-            if token not in done:
-                done[token] = "(?:" + "".join(map(translate, _TOKEN.findall(bodies[token]))) + ")"
-            return done[token]
-        return "(?:" if token == "(" else token
-
-    for body in bodies.values():
-        assert "".join(_TOKEN.findall(body)) == body
-    return re.compile(translate("root"))
+from tutelage.serving.schemas import Uncompilable
+from tutelage.serving.validation import check_calls, require_valid
+from tutelage.traffic.errors import BadInput
 
 
 def tool(name: str, parameters: Any) -> dict[str, Any]:
@@ -65,10 +45,14 @@ WEATHER = tool(
 PING = tool("ping", {"type": "object", "properties": {}})
 
 
-def accepts(text: str, tools: list[Any] | None = None, choice: Any = None, parallel: bool = True) -> bool:
-    gbnf = grammar_for([WEATHER, PING] if tools is None else tools, choice, parallel)
+def grammar(tools: list[Any], *rest: Any) -> Grammar:
+    gbnf = grammar_for(tools, *rest)
     assert gbnf is not None
-    return to_regex(gbnf).fullmatch(text) is not None
+    return Grammar(gbnf)
+
+
+def accepts(text: str, tools: list[Any] | None = None, *rest: Any) -> bool:
+    return grammar([WEATHER, PING] if tools is None else tools, *rest).accepts(text)
 
 
 def body(arguments: str, name: str = "get_weather") -> str:
@@ -121,72 +105,61 @@ def test_unknown_tools_and_broken_blocks_are_not() -> None:
 def test_thoughts_may_come_first_and_calls_may_be_several() -> None:
     two = body("{}", "ping") + "\n" + body("{}", "ping")
     assert accepts("I look, a < b and <b>.\n" + two)
-    assert not accepts(two, parallel=False)
+    assert not accepts(two, None, None, False)
 
 
 def test_tool_choice() -> None:
-    assert not accepts("just text", choice="required")
-    assert accepts(body("{}", "ping"), choice="required")
+    assert not accepts("just text", None, "required")
+    assert accepts(body("{}", "ping"), None, "required")
     named = {"type": "function", "function": {"name": "ping"}}
-    assert accepts(body("{}", "ping"), choice=named)
-    assert not accepts(body('{"city":"x","days":3}'), choice=named)
-    assert grammar_for([PING], "none") is None
+    assert accepts(body("{}", "ping"), None, named)
+    assert not accepts(body('{"city":"x","days":3}'), None, named)
+    assert accepts("just text", None, "none")
+    assert not accepts(body("{}", "ping"), None, "none")
     assert grammar_for([], None) is None
+    with pytest.raises(BadInput, match=r"'pong'.*ping"):
+        grammar_for([PING], {"type": "function", "function": {"name": "pong"}})
 
 
-def machine(gbnf: str, text: str) -> bool:
-    """Runs the text rules alone, as the automaton that they are."""
-    rules = dict(line.split(" ::= ", 1) for line in gbnf.splitlines() if line.startswith("text"))
-    state = "text0"
-    for char in text:
-        for part in rules[state].strip("()?").split(" | "):
-            match = re.fullmatch(r'(\[\^[^\]]+\]|"(.)") (\w+)', part)
-            assert match
-            if match[2] == char or (match[1][0] == "[" and re.fullmatch(match[1], char)):
-                state = match[3]
-                break
-        else:
-            return False
-    return True
+def test_only_a_short_thought_may_stand_before_a_call_that_must_come() -> None:
+    call = body("{}", "ping")
+    assert accepts("I look.\n" + call, None, "required")
+    assert accepts("x" * THOUGHT_LIMIT + call, None, "required")
+    assert not accepts("x" * (THOUGHT_LIMIT + 1) + call, None, "required")
+    assert not accepts("a < b" + call, None, "required")
+    assert accepts("a < b" + call, None, "auto")
+
+
+def test_a_response_format_holds_the_text() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert accepts('{"n":1}', [], None, True, wanted)
+    assert not accepts('{"n":"1"}', [], None, True, wanted)
+    assert not accepts("well", [], None, True, wanted)
+    assert accepts(body("{}", "ping"), [PING], None, True, wanted)
+    assert not accepts('{"n":1}', [PING], "required", True, wanted)
+    assert accepts('{"a":[{"b":null}]}', [], None, True, {"type": "json_object"})
+    assert not accepts("[1]", [], None, True, {"type": "json_object"})
+    assert grammar_for([], None, True, None) is None
 
 
 @given(
-    st.text(alphabet="<>tol_ca/", max_size=30)
+    st.text(alphabet="<>tol_ca/ ", max_size=30)
     | st.lists(st.sampled_from(["<", "<tool", "_call", ">", "x"])).map("".join)
 )
 def test_text_is_everything_without_an_opening_tag(text: str) -> None:
-    gbnf = grammar_for([PING])
-    assert gbnf is not None
-    assert machine(gbnf, text) == ("<tool_call>" not in text)
+    readable = bool(text) and not text[0].isspace() and "<tool_call>" not in text
+    assert accepts(text, [PING], "none") is readable
 
 
-def test_recursive_and_contradictory_schemas_have_no_grammar() -> None:
-    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}
-    assert grammar_for([tool("a", {"$defs": {"node": node}, "$ref": "#/$defs/node"})]) is None
-    assert (
-        grammar_for([tool("a", {"type": "object", "properties": {"x": {"type": "string", "minLength": 9999}}})]) is None
-    )
-    assert grammar_for([tool("a", {"type": "object", "required": ["x"]})]) is None
-    assert grammar_for([tool("a", {"type": "object", "properties": {"x": {"type": "strange"}}})]) is None
-    assert grammar_for([tool("a", {"type": "object", "properties": {"x": {"enum": []}}})]) is None
-
-
-def test_references_unions_and_free_objects() -> None:
-    schema = {
-        "$defs": {"point": {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}},
-        "type": "object",
-        "properties": {
-            "at": {"anyOf": [{"$ref": "#/$defs/point"}, {"type": "null"}]},
-            "extra": {"type": "object", "additionalProperties": {"type": "boolean"}},
-            "any": {},
-            "both": {"allOf": [{"type": "string"}, {"maxLength": 2}]},
-        },
-    }
-    tools = [tool("a", schema)]
-    for good in ["{}", '{"at":{"x":-3}}', '{"at":null,"both":"ab"}', '{"extra":{"k":true},"any":[1,{"a":"b"}]}']:
-        assert accepts(body(good, "a"), tools), good
-    for bad in ['{"at":{}}', '{"extra":{"k":1}}', '{"both":"abc"}', '{"any":}']:
-        assert not accepts(body(bad, "a"), tools), bad
+def test_what_has_no_grammar_is_refused_with_the_reason() -> None:
+    many = [tool(f"tool_{n}", {"type": "object", "properties": {"x": {"enum": ["v" * 999]}}}) for n in range(300)]
+    with pytest.raises(Uncompilable, match=r"more than 200000|too large"):
+        grammar_for([*many, tool("x", {"properties": {"x": {"enum": [f"{n:0999}" for n in range(300)]}}})])
+    with pytest.raises(Uncompilable, match=r"a\.x: `minLength` is 9999, and at most 1024 are written"):
+        grammar_for([tool("a", {"properties": {"x": {"type": "string", "minLength": 9999}}, "required": ["x"]})])
+    with pytest.raises(Uncompilable, match="a: `parameters` is no JSON schema"):
+        grammar_for([tool("a", ["x"])])
 
 
 _LEAF = st.sampled_from(
@@ -250,6 +223,28 @@ def test_every_valid_call_as_rendered_is_accepted_and_read_back(data: st.DataObj
     if "<|" not in text:
         assert accepts(text, tools)
         assert json.loads(parse_action(text, tools)["tool_calls"][0]["function"]["arguments"]) == arguments
+
+
+@pytest.mark.parametrize("source", ["bfcl", "agentdojo"])
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_whatever_is_drawn_for_recorded_tools_parses_and_validates(source: str, choice: str) -> None:
+    rng, outcomes = random.Random(source), Counter[str]()
+    recorded = tool_sets(source)
+    for tools in recorded[:: 1 + len(recorded) // 200] * 2:
+        try:
+            for one in tools:
+                require_valid(one["function"]["name"], one["function"].get("parameters") or {})
+            read = grammar(tools, choice)
+        except Uncompilable as error:
+            outcomes[f"refused: {error}"] += 1
+            continue
+        text = read.draw(rng, rng.choice([0.2, 0.5, 0.8]))
+        message = parse_action(text, tools)
+        check_calls(message.get("tool_calls") or [], tools)
+        outcomes["a call" if message.get("tool_calls") else "text"] += 1
+    assert outcomes["a call"] > 0
+    assert (outcomes["text"] > 0) is (choice == "auto")
+    assert sum(n for outcome, n in outcomes.items() if outcome.startswith("refused")) <= 2, outcomes
 
 
 def test_what_the_grammar_refuses_is_refused_by_the_check_too() -> None:

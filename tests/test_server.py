@@ -11,6 +11,7 @@ import pytest
 from tutelage.serving.engine import ContextTooLong, EngineError
 from tutelage.serving.options import ServingOptions
 from tutelage.serving.render import InvalidOutput
+from tutelage.serving.schemas import Uncompilable
 from tutelage.serving.server import StudentServer
 from tutelage.serving.student import Answer, Cancelled
 from tutelage.traffic.errors import BadInput, UnknownName
@@ -101,6 +102,7 @@ def test_a_stream_holds_the_same_answer(usage: bool) -> None:
         (InvalidOutput("unknown_tool", "<tool_call>"), 422, "invalid_output"),
         (ContextTooLong("too long"), 400, "context_length_exceeded"),
         (BadInput("an image"), 400, "unsupported_content"),
+        (Uncompilable("a.x: why"), 400, "schema_unsupported"),
         (EngineError("grammar"), 500, "engine_error"),
         (ZeroDivisionError(), 500, "internal_error"),
         (Cancelled(), 503, "deadline_exceeded"),

@@ -9,7 +9,9 @@ import pytest
 from tutelage.serving.engine import ContextTooLong, Generation
 from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.render import InvalidOutput
+from tutelage.serving.schemas import Uncompilable
 from tutelage.serving.student import Cancelled, Student
+from tutelage.serving.validation import check_calls
 from tutelage.traffic.students import PromptSpec
 
 TOOLS = [
@@ -80,6 +82,48 @@ def test_limits_of_the_request_are_kept() -> None:
     assert engine.asked["max_tokens"] == 64
 
 
+WANTED = {"type": "json_schema", "json_schema": {"schema": {"properties": {"n": {"multipleOf": 2}}}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "reason"),
+    [
+        ({"tool_choice": "required"}, "I would rather not.", "no_call"),
+        ({"tool_choice": "none"}, CALL, "tool_not_allowed"),
+        ({"parallel_tool_calls": False}, f"{CALL}\n{CALL}", "too_many_calls"),
+        ({"response_format": WANTED}, '{"n":3}', "schema:$.n"),
+        ({"response_format": WANTED}, "n is 3", "bad_json"),
+    ],
+)
+def test_what_a_request_rules_out_is_never_answered(fields: Any, text: str, reason: str) -> None:
+    with pytest.raises(InvalidOutput) as error:
+        student(ScriptedEngine(text)).answer({**REQUEST, **fields})
+    assert (error.value.reason, error.value.text) == (reason, text)
+
+
+def test_json_is_answered_as_text_or_not_at_all() -> None:
+    made = student(ScriptedEngine('{"n":4}'))
+    assert made.answer({**REQUEST, "response_format": WANTED}).message["content"] == '{"n":4}'
+    assert made.answer({"messages": REQUEST["messages"], "response_format": WANTED}).finish == "stop"
+    calls = student(ScriptedEngine(CALL)).answer({**REQUEST, "response_format": WANTED})
+    assert calls.finish == "tool_calls"
+
+
+def test_a_schema_without_a_grammar_is_refused_before_anything_is_written() -> None:
+    endless = {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]}
+    tool = {"type": "function", "function": {"name": "dig", "parameters": endless}}
+    engine = ScriptedEngine(CALL)
+    with pytest.raises(Uncompilable, match=r"dig.*refers to itself"):
+        student(engine).answer({**REQUEST, "tools": [tool]})
+    assert not engine.asked
+
+
+def test_reading_and_writing_are_timed_apart() -> None:
+    answer = student(ScriptedEngine(CALL)).answer(REQUEST)
+    assert answer.prefill_s >= 0
+    assert answer.decode_s >= 0
+
+
 @pytest.mark.parametrize(
     ("text", "finish", "reason"),
     [(CALL, "length", "length"), ("", "stop", "empty"), (CALL.replace("hall", "sea"), "stop", "schema:$.room")],
@@ -98,16 +142,22 @@ def test_cancelled_and_too_long() -> None:
 
 
 def test_a_real_engine_writes_valid_calls_whatever_it_knows(tiny_gguf: Path) -> None:
-    engine = LlamaEngine(tiny_gguf, slots=1, threads=1, context=512)
-    request = {**REQUEST, "tool_choice": "required", "parallel_tool_calls": False}
-    made = Student(PromptSpec(mode="full"), engine, max_tokens=256)
-
-    def outcome() -> str:
-        try:
-            return made.answer(request).message["tool_calls"][0]["function"]["name"]
-        except InvalidOutput as error:
-            return error.reason
-
-    # A random model may think without end before it calls; it cannot call wrongly.
-    assert outcome() in ("set_light", "length")
+    """A random model thinks as long as it may before it calls; and what it says in a string has an end."""
+    engine = LlamaEngine(tiny_gguf, slots=1, threads=1, context=1024)
+    names = {
+        "type": "object",
+        "properties": {
+            "room": {"type": "string", "pattern": "^[a-z]{1,8}$"},
+            "level": {"type": "integer", "minimum": -3, "maximum": 12},
+            "at": {"type": "string", "format": "time"},
+        },
+        "required": ["room", "level", "at"],
+    }
+    tool = {"type": "function", "function": {"name": "set_light", "parameters": names}}
+    request = {**REQUEST, "tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}
+    answer = Student(PromptSpec(mode="internalised"), engine, max_tokens=600).answer(request)
+    assert [call["function"]["name"] for call in answer.message["tool_calls"]] == ["set_light"]
+    check_calls(answer.message["tool_calls"], [tool])
+    assert answer.prefill_s > 0
+    assert answer.decode_s > 0
     engine.close()
