@@ -6,8 +6,7 @@ prompt would make figures of two versions incomparable, so none is ever changed:
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Use = Literal["examine", "rehearse"]
 
@@ -90,26 +89,11 @@ What comes next: 2, 4, 8, 16?
 """
 
 
-@dataclass(frozen=True)
-class Anchor:
-    """One prompt."""
-
-    name: str
-    """`examine-01`, …: its place in its set."""
-    text: str
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The prompt as a conversation of one user message."""
-        return [{"role": "user", "content": self.text}]
-
-
-def anchors(use: Use = "examine") -> tuple[Anchor, ...]:
-    """The prompts of one set, in their order."""
-    lines = (_EXAMINE if use == "examine" else _REHEARSE).strip().splitlines()
-    return tuple(Anchor(f"{use}-{number:02}", line) for number, line in enumerate(lines, 1))
+def anchors(use: Use = "examine") -> tuple[str, ...]:
+    """The prompts of one set, in their order: each is what a user says first."""
+    return tuple((_EXAMINE if use == "examine" else _REHEARSE).strip().splitlines())
 
 
 def digest(use: Use = "examine") -> str:
     """First 12 hex digits of the SHA-256 over a set: stands beside every figure that was measured on it."""
-    return hashlib.sha256("\n".join(anchor.text for anchor in anchors(use)).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(anchors(use)).encode()).hexdigest()[:12]

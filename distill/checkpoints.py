@@ -14,14 +14,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
 from ..traffic.layout import publish
 from .options import DistillOptions
 from .rows import Row
 
 FOLDER = "checkpoints"
 _MARK = "whole"
-_BESIDE_THE_POINT = ("data", "name", "agent", "threads", "checkpoint_s", "memory_mb", "admin_url", "base_sessions")
-"""Settings that change no weight, or whose effect is in the rows."""
+_SHAPING = (
+    *("method", "init", "rank", "alpha", "dropout", "targets", "layers_from", "seed", "processes", "device"),
+    *("epochs", "batch", "learning_rate", "warmup", "patience", "watched"),
+)
+"""Settings that shape the weights; what others do to the rows is in the rows."""
 
 
 def fingerprint(rows: Sequence[Row], base: Path, options: DistillOptions) -> str:
@@ -29,8 +34,9 @@ def fingerprint(rows: Sequence[Row], base: Path, options: DistillOptions) -> str
     digest = hashlib.sha256()
     for path in sorted(base.glob("*.safetensors")):
         digest.update(f"{base.name}/{path.name} {path.stat().st_size}\n".encode())
-    config = {name: value for name, value in asdict(options).items() if name not in _BESIDE_THE_POINT}
-    digest.update(json.dumps(config, sort_keys=True).encode())
+    # In the types of the settings: 2 epochs are 2.0, whoever wrote them.
+    settled = msgspec.convert(asdict(options), DistillOptions)
+    digest.update(json.dumps([getattr(settled, name) for name in _SHAPING]).encode())
     for row in rows:
         digest.update(json.dumps([row.input_ids, row.labels]).encode())
     return digest.hexdigest()

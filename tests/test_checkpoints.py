@@ -79,6 +79,7 @@ def test_one_process_at_a_time(tmp_path: Path):
 def test_a_fingerprint_changes_with_what_shapes_the_weights(tmp_path: Path):
     before = fingerprint(ROWS, tmp_path, OPTIONS)
     assert fingerprint(ROWS, tmp_path, replace(OPTIONS, data="y", threads=3, admin_url="z")) == before
+    assert fingerprint(ROWS, tmp_path, replace(OPTIONS, epochs=2)) == before
     assert fingerprint(ROWS, tmp_path, replace(OPTIONS, learning_rate=1e-4)) != before
     assert fingerprint([replace(ROWS[0], labels=[-100, -100, 3])], tmp_path, OPTIONS) != before
     (tmp_path / "model.safetensors").write_bytes(b"1234")
