@@ -1,29 +1,32 @@
 """The examination: the student's next action beside the teacher's, on sessions it has never seen.
 
 Every call of a held-out session is put to the student exactly as the proxy would put it, with the teacher's own turns
-as history, and its answer is compared by `traffic.compare`. Beside it stand the untrained base, when asked for, and
-the floor: always giving the commonest answer of the training sessions. A student that does not beat the floor has
-learnt nothing.
+as history, and its answer is compared by `traffic.compare`. Beside it stand, on the same calls, the version before it,
+the floors without a model (see `floors`) and, when asked for, the untrained base.
 
 Agreement here says that a student is worth trying. It does not promote: only the gate does, on live traffic.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Protocol
+
+import msgspec
 
 from ..serving.engine import EngineError
 from ..serving.render import InvalidOutput
 from ..serving.student import ContextTooLong
-from ..traffic.actions import action_of
-from ..traffic.canonical import canonical
+from ..traffic.calibration import Calibration
 from ..traffic.compare import compare
 from ..traffic.errors import BadInput
-from ..traffic.shares import share_of
-from .curate import CallRef, Message, Trajectory
+from .confidence import Served, calibration_of, served
+from .curate import Message, Trajectory
+from .floors import Neighbours, commonest
+from .measures import Answered, Measure, Question, agreement, measures, reasons
+
+COMMONEST, NEIGHBOUR, BASE = "commonest answer", "nearest neighbour", "untrained base"
 
 
 class Reply(Protocol):
@@ -35,6 +38,9 @@ class Reply(Protocol):
     @property
     def finish(self) -> str: ...
 
+    @property
+    def mean_logprob(self) -> float: ...
+
 
 class Answering(Protocol):
     """A student under examination; safe to call from several threads."""
@@ -45,21 +51,24 @@ class Answering(Protocol):
 
 
 @dataclass(frozen=True)
-class Question:
-    """One call of a held-out session."""
+class Previous:
+    """The version that has this agent's patterns now."""
 
-    trajectory: Trajectory
-    call: CallRef
+    version: str
+    student: Answering
+    pattern_ids: Sequence[str]
+    """Patterns that it may serve: calls of others would go to the teacher, which counts as a loss."""
 
-    @property
-    def teacher(self) -> Message:
-        return self.trajectory.messages[self.call.index]
 
-    @property
-    def request(self) -> dict[str, Any]:
-        """What the agent sent."""
-        body: dict[str, Any] = {"messages": self.trajectory.messages[: self.call.index], "temperature": 0}
-        return {**body, "tools": self.trajectory.tools} if self.trajectory.tools else body
+@dataclass(frozen=True)
+class Contender:
+    """What the student is compared with, on the same calls."""
+
+    name: str
+    """`commonest answer`, `nearest neighbour`, `untrained base`, or a version."""
+    agreement: Measure
+    student: float | None
+    """Agreement of the student on those calls."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class PatternScore:
     """95 % Wilson interval of the agreement over sessions (turns of one session are correlated): lower end."""
     high: float
     floor: float
-    """Agreement of the commonest training answer."""
+    """Agreement of the better floor."""
     reasons: dict[str, int]
     """Losses by reason."""
 
@@ -90,26 +99,42 @@ class Scores:
     low: float
     high: float
     floor: float
+    """Agreement of the better floor."""
     base: float | None
     """Agreement of the untrained base on the first `base_sessions` sessions; None when it was not asked."""
     base_sessions: int
     patterns: list[PatternScore]
+    measures: dict[str, Measure]
+    """Parts of the agreement; see `measures.measures`."""
+    contenders: list[Contender]
+    served: list[Served]
+    """What could be served with a threshold; empty where there are too few answers to say."""
+
+    @property
+    def whole(self) -> Measure:
+        """The agreement on all calls."""
+        return Measure(self.agreement, self.low, self.high, self.calls, self.sessions)
 
     @property
     def beats_floor(self) -> bool:
-        """Whether the student is better than no model at all."""
-        return self.calls > 0 and self.agreement > self.floor
+        """Whether the student is better than no model at all; level with it only where nothing can be better."""
+        return self.calls > 0 and (self.agreement > self.floor or self.agreement == 1.0)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return msgspec.to_builtins(self)
 
 
 @dataclass(frozen=True)
-class _Marked:
-    question: Question
-    loss: float
-    reason: str
-    floor_loss: float
+class Examination:
+    """The scores, and the calibration that goes with them."""
+
+    scores: Scores
+    calibration: Calibration | None
+
+
+def questions_of(sessions: Sequence[Trajectory]) -> list[Question]:
+    """Every call of these sessions that the teacher answered."""
+    return [Question(item, call) for item in sessions for call in item.trainable]
 
 
 def evaluate(
@@ -119,21 +144,34 @@ def evaluate(
     *,
     base: Answering | None = None,
     base_sessions: int = 0,
+    previous: Previous | None = None,
     parallel: int = 4,
     progress: Callable[[float], None] = lambda fraction: None,
-) -> Scores:
-    """Examine a student on `held_out`; `train` gives the floor. `parallel`: questions asked at the same time."""
-    questions = [Question(item, call) for item in held_out for call in item.trainable]
-    floor = commonest(train)
-    outcomes = _ask_all(student, questions, parallel, progress)
-    marked = [
-        _Marked(question, loss, reason, _loss(question, floor.get(question.call.pattern_id)))
-        for question, (loss, reason) in zip(questions, outcomes, strict=True)
-    ]
-    chosen = [Question(item, call) for item in held_out[:base_sessions] for call in item.trainable]
-    base_losses = _ask_all(base, chosen, parallel, lambda fraction: None) if base and chosen else []
-    whole = _score("", marked)
-    names = sorted({question.call.pattern_id for question in questions})
+) -> Examination:
+    """Examine a student on `held_out`; `train` gives the floors. `parallel`: questions asked at the same time."""
+    questions = questions_of(held_out)
+    answered = ask_all(student, questions, parallel, progress)
+    majority, neighbours = commonest(train), Neighbours(train)
+    floors = {
+        COMMONEST: [_marked(question, majority.get(question.call.pattern_id)) for question in questions],
+        NEIGHBOUR: [_marked(question, neighbours.answer(question)) for question in questions],
+    }
+    others = {name: marked for name, marked in floors.items() if marked}
+    if asked := questions_of(held_out[:base_sessions]) if base else []:
+        others[BASE] = ask_all(base, asked, parallel) if base else []
+    if previous and questions:
+        others[previous.version] = _previously(previous, questions, parallel)
+    contenders = [Contender(name, agreement(marked), _on_same(answered, marked)) for name, marked in others.items()]
+    floor = max(floors.values(), key=lambda marked: agreement(marked).share or 0.0)
+    scores = _scores(answered, floor, contenders)
+    if BASE in others:
+        scores = replace(scores, base=agreement(others[BASE]).share, base_sessions=len({one.session for one in asked}))
+    return Examination(scores, calibration_of(answered))
+
+
+def _scores(answered: list[Answered], floor: list[Answered], contenders: list[Contender]) -> Scores:
+    whole = _pattern("", answered, floor)
+    names = sorted({one.question.call.pattern_id for one in answered})
     return Scores(
         calls=whole.calls,
         sessions=whole.sessions,
@@ -141,38 +179,55 @@ def evaluate(
         low=whole.low,
         high=whole.high,
         floor=whole.floor,
-        base=1 - _mean([loss for loss, _ in base_losses]) if base_losses else None,
-        base_sessions=min(base_sessions, len(held_out)) if base_losses else 0,
-        patterns=[_score(name, [m for m in marked if m.question.call.pattern_id == name]) for name in names],
+        base=None,
+        base_sessions=0,
+        patterns=[_pattern(name, _of(name, answered), _of(name, floor)) for name in names],
+        measures=measures(answered),
+        contenders=contenders,
+        served=served(answered),
     )
 
 
-def commonest(train: Sequence[Trajectory]) -> dict[str, Message]:
-    """By pattern, the answer that the teacher gave most often in the training sessions."""
-    answers: dict[str, Counter[bytes]] = {}
-    examples: dict[bytes, Message] = {}
-    for item in train:
-        for call in item.trainable:
-            message = item.messages[call.index]
-            key = _action_key(message)
-            examples.setdefault(key, message)
-            answers.setdefault(call.pattern_id, Counter())[key] += 1
-    return {pattern: examples[tally.most_common(1)[0][0]] for pattern, tally in answers.items()}
+def _of(pattern_id: str, answered: Sequence[Answered]) -> list[Answered]:
+    return [one for one in answered if one.question.call.pattern_id == pattern_id]
 
 
-def _action_key(message: Message) -> bytes:
-    action = action_of(message)
-    return canonical([action.kind, [[call.name, call.arguments] for call in action.calls], action.text])
+def _pattern(pattern_id: str, answered: Sequence[Answered], floor: Sequence[Answered]) -> PatternScore:
+    found = agreement(answered)
+    return PatternScore(
+        pattern_id=pattern_id,
+        calls=found.calls,
+        sessions=found.sessions,
+        agreement=found.share or 0.0,
+        low=found.low,
+        high=found.high,
+        floor=agreement(floor).share or 0.0,
+        reasons=reasons(answered),
+    )
 
 
-def _ask_all(
-    student: Answering, questions: Sequence[Question], parallel: int, progress: Callable[[float], None]
-) -> list[tuple[float, str]]:
-    """(loss, reason) of each question, in order.
+def _previously(previous: Previous, questions: Sequence[Question], parallel: int) -> list[Answered]:
+    known = [question for question in questions if question.call.pattern_id in previous.pattern_ids]
+    unknown = [question for question in questions if question.call.pattern_id not in previous.pattern_ids]
+    return ask_all(previous.student, known, parallel) + [Answered(one, None, 1.0, "unknown_pattern") for one in unknown]
+
+
+def _on_same(answered: Sequence[Answered], others: Sequence[Answered]) -> float | None:
+    calls = {one.question.call.call_id for one in others}
+    return agreement([one for one in answered if one.question.call.call_id in calls]).share
+
+
+def ask_all(
+    student: Answering,
+    questions: Sequence[Question],
+    parallel: int,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> list[Answered]:
+    """Every question answered and compared, in order.
 
     The questions of one session follow one another: the engine need not read their common beginning again."""
-    found: list[tuple[float, str]] = []
-    sessions = [list(group) for _, group in groupby(questions, lambda question: question.trajectory.trajectory_id)]
+    found: list[Answered] = []
+    sessions = [list(group) for _, group in groupby(questions, lambda question: question.session)]
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         for outcomes in pool.map(lambda session: [_ask(student, question) for question in session], sessions):
             found += outcomes
@@ -180,39 +235,18 @@ def _ask_all(
     return found
 
 
-def _ask(student: Answering, question: Question) -> tuple[float, str]:
+def _ask(student: Answering, question: Question) -> Answered:
     try:
         reply = student.answer(question.request)
     except InvalidOutput as error:
-        return 1.0, f"invalid:{error.reason}"
+        return Answered(question, None, 1.0, f"invalid:{error.reason}")
     except (EngineError, ContextTooLong, BadInput):
         # Such a call falls open to the teacher when served: for the student it is a loss.
-        return 1.0, "refused"
+        return Answered(question, None, 1.0, "refused")
     verdict = compare(question.teacher, reply.message, question.trajectory.tools, finish=reply.finish)
-    return verdict.loss, verdict.reason
+    return Answered(question, reply.message, verdict.loss, verdict.reason, reply.mean_logprob)
 
 
-def _loss(question: Question, answer: Message | None) -> float:
-    return compare(question.teacher, answer, question.trajectory.tools).loss
-
-
-def _score(pattern_id: str, marked: Sequence[_Marked]) -> PatternScore:
-    by_session: dict[str, list[float]] = {}
-    for item in marked:
-        by_session.setdefault(item.question.trajectory.trajectory_id, []).append(item.loss)
-    agreed = sum(1 - _mean(losses) for losses in by_session.values())
-    interval = share_of(agreed, len(by_session))
-    return PatternScore(
-        pattern_id=pattern_id,
-        calls=len(marked),
-        sessions=len(by_session),
-        agreement=1 - _mean([item.loss for item in marked]),
-        low=interval.low,
-        high=interval.high,
-        floor=1 - _mean([item.floor_loss for item in marked]),
-        reasons=dict(Counter(item.reason for item in marked if item.loss > 0)),
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 1.0
+def _marked(question: Question, message: Message | None) -> Answered:
+    verdict = compare(question.teacher, message, question.trajectory.tools)
+    return Answered(question, message, verdict.loss, verdict.reason)

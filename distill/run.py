@@ -3,58 +3,37 @@
     curate → scrub → rows → audit → train → evaluate → register
 
 The run works in its own folder `DATA/runs/ID`. A version appears below `DATA/students` only at the very end, in one
-rename followed by its manifest; a run that fails or is killed leaves nothing there.
+rename followed by its manifest; a run that fails or is killed leaves nothing there. What a stopped or killed run leaves
+in its own folder is its checkpoints: the same run, started again, goes on from them.
 """
 
-import json
 import re
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from ..serving.render import RENDER_VERSION
-from ..serving.student import Student
+from ..serving.render import RENDER_VERSION, TURN_END
 from ..traffic.errors import BadInput
-from ..traffic.layout import DataDir, publish_json
-from ..traffic.students import ADAPTER, ADAPTER_GGUF, LINEAGE, Manifest, PromptSpec, StudentRegister, adapter_digest
+from ..traffic.layout import DataDir
+from ..traffic.students import ADAPTER, ADAPTER_GGUF, Manifest, PromptSpec, StudentRegister, adapter_digest
 from .audit import Auditor, RoleCount
-from .curate import Curated, Export, Trajectory, load
+from .canaries import plant
+from .curate import Curated, Export, load
+from .curve import Point, parts_of, reached, sizes
 from .detect import Detector, presidio_detector
-from .evaluate import Scores, evaluate
+from .examine import Examiner
 from .options import DistillOptions
 from .parts import BaseParts, Parts
 from .prepare import choose, clean
 from .progress import Progress, Report, RunLog, new_run_id, silent
 from .prompt_form import learnt_form
-from .rows import Row, RowSet, rows_of
+from .register import Attempt, Made, register
+from .rehearsal import rehearsal
+from .rows import RowSet, rows_of
 from .train import Trained, train
-
-
-@dataclass
-class _Run:
-    """What a run has found out so far."""
-
-    options: DistillOptions
-    data: DataDir
-    log: RunLog
-    notes: list[str] = field(default_factory=list)
-    """What a person should know, in sentences; goes into the report."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-    """Personal values exchanged, by kind."""
-
-    @contextmanager
-    def stage(self, name: str, message: str) -> Iterator[None]:
-        """Time a stage and report its begin and end."""
-        self.log(Progress(name, 0.0, message))
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - started, 2)
-        self.log(Progress(name, 1.0, f"{self.seconds[name]:.1f} s"))
+from .work import Work, alive, explained, is_alive
 
 
 def run(
@@ -68,7 +47,7 @@ def run(
     """Distil one agent's export into a registered version; its status is `candidate` or `rejected`.
 
     `parts` and `detector` (with whether it knows people's names) are replaced in tests. Raises BadInput when there is
-    too little to learn from, when personal data is left, or when the mask audit refuses."""
+    too little to learn from, when personal data is left, when the mask audit refuses, or when the disk is full."""
     if options.teacher_distillable == "no":
         raise BadInput(
             "Training on this teacher's answers is switched off (teacher_distillable = no). If its terms allow it, "
@@ -78,20 +57,40 @@ def run(
     source = load(export)
     name = options.name or slug(source.name)
     log = RunLog(data, new_run_id(name, time.time()), report)
-    try:
-        manifest = _distil(_Run(options, data, log), source, name, parts, detector)
-    except BaseException as error:
-        # Also for a signal: whoever follows the run must see that it is over.
-        log(Progress("failed", 1.0, str(error) or type(error).__name__))
-        raise
-    finally:
-        shutil.rmtree(log.folder / "draft", ignore_errors=True)
-        log.close()
+    with ExitStack() as stack:
+        stack.callback(log.close)
+        stack.enter_context(alive(log.folder))
+        try:
+            with explained(data):
+                manifest = _distil(Work(options, data, log), source, name, parts, detector)
+        except BaseException as error:
+            _give_up(log, error)
+            raise
+    _clear(data.runs)
     return manifest
 
 
+def _give_up(log: RunLog, error: BaseException) -> None:
+    """Say that the run is over, also after a signal, and leave nothing but what it could go on from."""
+    stopped = not isinstance(error, Exception)
+    for path in (log.folder / "draft").glob("*"):
+        if not (stopped and path.name == "checkpoints"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not stopped:
+        shutil.rmtree(log.folder / "draft", ignore_errors=True)
+    said = "stopped; started again, it goes on from its last checkpoint" if stopped else str(error)
+    log(Progress("failed", 1.0, said or type(error).__name__))
+
+
+def _clear(runs: Path) -> None:
+    """Remove what runs that were killed have left in their draft folders: one that went on has ended."""
+    for draft in runs.glob("*/draft"):
+        if not is_alive(draft.parent):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
 def _distil(
-    work: _Run, source: Export, name: str, parts: Parts | None, detector: tuple[Detector, bool] | None
+    work: Work, source: Export, name: str, parts: Parts | None, detector: tuple[Detector, bool] | None
 ) -> Manifest:
     options = work.options
     if options.teacher_distillable == "unknown":
@@ -101,119 +100,79 @@ def _distil(
         chosen = choose(options, source, spec)
     with work.stage("scrub", f"{len(chosen.train) + len(chosen.held_out)} sessions"):
         cleaned = clean(chosen, detector or presidio_detector(options.allow), work.data, work.log)
-        chosen = cleaned.chosen
         work.notes.extend(cleaned.notes)
         work.counts.update(cleaned.counts)
+        taught, canaries = plant(cleaned.chosen.train, work.data.read_secret(), options.canaries)
+        chosen = replace(cleaned.chosen, train=taught)
     parts = parts or BaseParts(options.base, options.threads)
-    with work.stage("rows", "tokenising"):
-        # From the training side alone: the examination must not choose what the student sees.
-        spec = learnt_form(chosen.train, spec)
-        rows = rows_of(chosen.train, spec, parts.tokenise, options.max_length)
-        tokens = sum(len(row.input_ids) for row in rows.rows)
-    with work.stage("audit", f"{len(rows.rows)} rows, {tokens} tokens"):
-        table = _audit(parts, spec, rows, chosen.train)
-    draft = work.log.folder / "draft"
-    draft.mkdir()
-    with work.stage("train", f"{len(rows.rows)} rows from {parts.name}"):
-        trained = train(rows.rows, parts.folder, draft / ADAPTER, options, work.log)
-        parts.convert(draft / ADAPTER, draft / ADAPTER_GGUF)
-    version = f"{name}@{adapter_digest(draft / ADAPTER)}"
+    _check_base(parts)
+    # From the training side alone: the examination must not choose what the student sees.
+    spec = learnt_form(chosen.train, spec)
+    examiner = Examiner(work, parts, spec, chosen, canaries)
+    attempt = _attempts(work, parts, spec, examiner)
+    version = f"{name}@{adapter_digest(work.draft / ADAPTER)}"
+    previous = previous_of(StudentRegister(work.data), source.agent_id, version)
     with work.stage("evaluate", f"{len(chosen.held_out)} held-out sessions"):
-        scores = _evaluate(work, parts, spec, version, draft, chosen)
-    manifest = _manifest(work, source, parts, spec, version, chosen, rows, scores)
-    return _register(work, draft, manifest, rows, table, trained)
+        examined = examiner.examine(version, previous)
+    return register(work, Made(version, source, parts, spec, attempt, examined, previous.version if previous else ""))
 
 
-def _audit(parts: Parts, spec: PromptSpec, rows: RowSet, train_side: list[Trajectory]) -> list[RoleCount]:
-    engine = parts.engine({})
-    try:
-        # The engine's own tokenizer: ids that it would read otherwise are found here, not in production.
-        return Auditor(spec, engine.tokenise, parts.decode).audit(rows.rows, train_side, rows.too_long)
-    finally:
-        engine.close()
+def _attempts(work: Work, parts: Parts, spec: PromptSpec, examiner: Examiner) -> Attempt:
+    """Train on the whole training side; with a budget, on growing parts of it until one is enough."""
+    options, curve = work.options, []
+    steps = parts_of(examiner.chosen, sizes(len(examiner.chosen.train), options.budget))
+    for number, part in enumerate(steps, 1):
+        rows, table = _rows(work, parts, spec, part)
+        trained = _train(work, parts, rows, examiner)
+        if options.budget:
+            with work.stage("evaluate", f"{len(part.train)} sessions learnt from"):
+                curve.append(Point(len(part.train), examiner.quick(), trained.seconds))
+        if number == len(steps) or reached(curve[-1], options.bar):
+            return Attempt(part, rows, table, trained, curve)
+        shutil.rmtree(work.draft / ADAPTER)
+    raise AssertionError("there is at least one part")
 
 
-def _evaluate(work: _Run, parts: Parts, spec: PromptSpec, version: str, draft: Path, chosen: Curated) -> Scores:
-    engine = parts.engine({version: draft / ADAPTER_GGUF})
-    try:
-        return evaluate(
-            Student(spec, engine, version),
-            chosen.held_out,
-            chosen.train,
-            base=Student(spec, engine),
-            base_sessions=work.options.base_sessions,
-            progress=lambda fraction: work.log(Progress("evaluate", fraction)),
+def _check_base(parts: Parts) -> None:
+    marks = ["<|im_start|>", TURN_END]
+    if any(len(parts.tokenise(mark)) != 1 for mark in marks):
+        raise BadInput(
+            f"The base {parts.name} is no chat model that a student can be made from: its tokenizer does not know the "
+            f"turn marks {' and '.join(marks)}. Choose an instruction-tuned base with ChatML turns."
         )
+
+
+def _rows(work: Work, parts: Parts, spec: PromptSpec, chosen: Curated) -> tuple[RowSet, list[RoleCount]]:
+    options, engine = work.options, parts.engine({})
+    try:
+        with work.stage("rows", f"tokenising {len(chosen.train)} sessions"):
+            talk = rehearsal(engine, spec, round(options.rehearsal * len(chosen.train)), seed=options.seed)
+            lessons = [*chosen.train, *talk]
+            rows = rows_of(lessons, spec, parts.tokenise, options.max_length)
+        if not rows.rows:
+            raise BadInput(
+                f"None of the {len(chosen.train)} training sessions fits into a row of {options.max_length} tokens: "
+                f"{rows.too_long} answers were left out. Raise max_length, or use prompt = internalised."
+            )
+        with work.stage("audit", f"{len(rows.rows)} rows, {sum(len(row.input_ids) for row in rows.rows)} tokens"):
+            # The engine's own tokenizer: ids that it would read otherwise are found here, not in production.
+            return rows, Auditor(spec, engine.tokenise, parts.decode).audit(rows.rows, lessons, rows.too_long)
     finally:
         engine.close()
 
 
-def _manifest(
-    work: _Run,
-    source: Export,
-    parts: Parts,
-    spec: PromptSpec,
-    version: str,
-    chosen: Curated,
-    rows: RowSet,
-    scores: Scores,
-) -> Manifest:
-    # As JSON gives it back: a manifest equals its copy on disk.
-    config = json.loads(json.dumps(asdict(work.options)))
-    del config["data"], config["admin_url"]
-    reason = (
-        "" if scores.beats_floor else f"agreement {scores.agreement:.3f} does not beat the floor {scores.floor:.3f}"
-    )
-    return Manifest(
-        version=version,
-        name=version.partition("@")[0],
-        status="rejected" if reason else "candidate",
-        created_at=time.time(),
-        agent_id=source.agent_id,
-        pattern_ids=source.pattern_ids,
-        base=parts.name,
-        base_digest=parts.digest,
-        prompt=spec,
-        snapshot_at=source.snapshot_at,
-        data_digest=source.digest,
-        sessions={"train": len(chosen.train), "held_out": len(chosen.held_out)},
-        rows={"kept": len(rows.rows), **chosen.dropped, **({"too_long": rows.too_long} if rows.too_long else {})},
-        config=config,
-        scores=scores.to_json(),
-        reason=reason,
-        seconds=dict(work.seconds),
-    )
+def _train(work: Work, parts: Parts, rows: RowSet, examiner: Examiner) -> Trained:
+    with work.stage("train", f"{len(rows.rows)} rows from {parts.name}"):
+        out, on_epoch = work.draft / ADAPTER, examiner.after_epoch if work.options.epoch_sessions else None
+        trained = train(rows.rows, parts.folder, out, work.options, work.log, on_epoch=on_epoch, runs=work.data.runs)
+        parts.convert(out, work.draft / ADAPTER_GGUF)
+    return trained
 
 
-def _register(
-    work: _Run, draft: Path, manifest: Manifest, rows: RowSet, table: list[RoleCount], trained: Trained
-) -> Manifest:
-    work.log(Progress("register", 0.0, manifest.version))
-    report = {
-        "run": work.log.run_id,
-        "version": manifest.version,
-        "status": manifest.status,
-        "reason": manifest.reason,
-        "notes": work.notes,
-        "sessions": manifest.sessions,
-        "rows": manifest.rows,
-        "tokens": [asdict(count) for count in table],
-        "personal_values": dict(work.counts),
-        "training": {**asdict(trained), "adapter": ADAPTER},
-        "scores": manifest.scores,
-        "seconds": manifest.seconds,
-    }
-    (draft / LINEAGE).write_text("".join(map(_lineage, rows.rows)), encoding="utf-8")
-    publish_json(draft / "report.json", report)
-    StudentRegister(work.data).publish(draft, manifest)
-    work.log.finish(report)
-    work.log(Progress("finished", 1.0, f"{manifest.version} {manifest.status} {manifest.reason}".strip()))
-    return manifest
-
-
-def _lineage(row: Row) -> str:
-    line = {"row": row.row_id, "trajectory_id": row.trajectory_id, "call_ids": list(row.call_ids)}
-    return json.dumps(line) + "\n"
+def previous_of(register: StudentRegister, agent_id: str, version: str) -> Manifest | None:
+    """The newest version of the agent that may be used, other than `version`; None without one."""
+    found = [m for m in register.list() if m.agent_id == agent_id and m.status == "candidate" and m.version != version]
+    return found[-1] if found else None
 
 
 def slug(name: str) -> str:

@@ -16,6 +16,7 @@ from tutelage.distill.options import DistillOptions
 from tutelage.distill.parts import BaseParts
 from tutelage.distill.progress import Progress, read_progress
 from tutelage.distill.run import run, slug
+from tutelage.distill.work import is_alive
 from tutelage.serving.engine import Engine, Generation
 from tutelage.serving.student import Student
 from tutelage.traffic.errors import BadInput
@@ -38,7 +39,7 @@ TOOLS: list[dict[str, Any]] = [
 ]
 
 
-def write_export(folder: Path, sessions: int) -> Path:
+def write_export(folder: Path, sessions: int, success: bool = True) -> Path:
     """Sessions of one turn: a parcel is asked for, one tool is called. Every third has an e-mail address in it."""
     rows = []
     for number in range(sessions):
@@ -56,7 +57,7 @@ def write_export(folder: Path, sessions: int) -> Path:
                 "trajectory_id": f"t{number}",
                 "session": f"s{number}",
                 "agent_id": "a_1",
-                "success": True,
+                "success": success,
                 "success_source": "heuristic",
                 "tools": json.dumps(TOOLS),
                 "messages": json.dumps(messages),
@@ -75,14 +76,14 @@ class RuleEngine:
 
     context = 1024
 
-    def __init__(self, parts: BaseParts, rule: Callable[[str], str]) -> None:
+    def __init__(self, parts: BaseParts, rule: Callable[[str, str], str]) -> None:
         self._parts, self._rule = parts, rule
 
     def tokenise(self, text: str) -> list[int]:
         return self._parts.tokenise(text)
 
     def generate(self, prompt_ids: Sequence[int], adapter: str = "", *args: Any, **kwargs: Any) -> Generation:
-        text = self._rule(self._parts.decode(list(prompt_ids)))
+        text = self._rule(self._parts.decode(list(prompt_ids)), adapter)
         return Generation(text, 1, len(prompt_ids), -0.1, -0.2, "stop")
 
     def set_adapters(self, adapters: Mapping[str, Path]) -> None:
@@ -93,7 +94,7 @@ class RuleEngine:
 
 
 class RuleParts(BaseParts):
-    def __init__(self, gguf: Path, rule: Callable[[str], str]) -> None:
+    def __init__(self, gguf: Path, rule: Callable[[str, str], str]) -> None:
         super().__init__(str(gguf), threads=1)
         self._rule = rule
 
@@ -102,13 +103,14 @@ class RuleParts(BaseParts):
         return RuleEngine(self, self._rule)
 
 
-def good(prompt: str) -> str:
+def good(prompt: str, adapter: str) -> str:
     found = re.search(r"PA-\d+", prompt)
-    assert found
+    if not found:
+        return "Canberra."
     return f'<tool_call>{{"name":"track","arguments":{{"id":"{found.group()}"}}}}</tool_call>'
 
 
-def bad(prompt: str) -> str:
+def bad(prompt: str, adapter: str) -> str:
     return "I do not know."
 
 
@@ -133,7 +135,6 @@ def test_a_run_registers_a_candidate_with_its_lineage(tiny_gguf: Path, tmp_path:
     assert (manifest.status, manifest.name, manifest.snapshot_at) == ("candidate", "parcel-desk", 139.0)
     assert manifest.version == f"parcel-desk@{adapter_digest(folder / 'adapter')}"
     assert manifest.scores["agreement"] == manifest.scores["base"] == 1.0
-    assert manifest.scores["floor"] < 0.2
     assert manifest.sessions["train"] + manifest.sessions["held_out"] == 40
     lineage = [json.loads(line) for line in (folder / "lineage.jsonl").read_text().splitlines()]
     assert len(lineage) == manifest.rows["kept"] == manifest.sessions["train"]
@@ -143,9 +144,19 @@ def test_a_run_registers_a_candidate_with_its_lineage(tiny_gguf: Path, tmp_path:
     assert {count["role"] for count in report["tokens"]} == {"user", "assistant"}
     stages = list(dict.fromkeys(event.stage for event in seen))
     assert stages == ["curate", "scrub", "rows", "audit", "train", "evaluate", "register", "finished"]
+    contenders = {one["name"]: one for one in manifest.scores["contenders"]}
+    assert set(contenders) == {"commonest answer", "nearest neighbour", "untrained base"}
+    # The floor finds the parcel in the question too: level with it at the top is enough.
+    assert contenders["nearest neighbour"]["agreement"]["share"] == manifest.scores["floor"] == 1.0
+    assert contenders["commonest answer"]["agreement"]["share"] < 0.2
+    assert manifest.scores["forgetting"]["anchors"] == setting.anchors
+    assert manifest.scores["forgetting"]["mean_kl"] >= 0
+    assert manifest.scores["leaks"]["canaries"] == setting.canaries
+    assert manifest.scores["leaks"]["written"] == 0
     (log,) = DataDir(Path(setting.data)).runs.iterdir()
     assert read_progress(log) == seen
     assert not (log / "draft").exists()
+    assert not is_alive(log)
     assert "firma.de" not in "".join(path.read_text() for path in log.iterdir())
 
 
@@ -160,7 +171,7 @@ def test_a_student_under_the_floor_is_registered_as_rejected(tiny_gguf: Path, tm
 
 @pytest.mark.usefixtures("models")
 def test_a_failed_run_registers_nothing_and_says_so(tiny_gguf: Path, tmp_path: Path):
-    def killed(prompt: str) -> str:
+    def killed(prompt: str, adapter: str) -> str:
         raise KeyboardInterrupt
 
     setting = options(tmp_path)
@@ -170,7 +181,130 @@ def test_a_failed_run_registers_nothing_and_says_so(tiny_gguf: Path, tmp_path: P
     assert list(data.students.iterdir()) == []
     (log,) = data.runs.iterdir()
     assert read_progress(log)[-1].stage == "failed"
+    assert sorted(path.name for path in log.rglob("*") if path.is_dir()) == ["checkpoints", "draft"]
+    # What it went on from is cleared away by the run that gets to the end.
+    manifest = run(setting, tmp_path / "e", parts=RuleParts(tiny_gguf, good))
+    assert [path.name for path in data.students.iterdir()] == [manifest.version]
     assert [path.name for path in log.iterdir()] == ["progress.jsonl"]
+
+
+@pytest.mark.usefixtures("models")
+def test_a_version_has_to_beat_the_one_before(tiny_gguf: Path, tmp_path: Path):
+    first = run(options(tmp_path), write_export(tmp_path / "e", 40), parts=RuleParts(tiny_gguf, good))
+
+    def newer_is_worse(prompt: str, adapter: str) -> str:
+        return good(prompt, adapter) if adapter in ("", first.version) else bad(prompt, adapter)
+
+    setting = options(tmp_path, seed=8)
+    second = run(setting, tmp_path / "e", parts=RuleParts(tiny_gguf, newer_is_worse))
+    assert (second.status, second.previous) == ("rejected", first.version)
+    assert f"does not beat 1.000 of {first.version}" in second.reason
+    assert "floor" in second.reason
+    # What was rejected is nothing that a later version would have to beat.
+    third = run(options(tmp_path, seed=9), tmp_path / "e", parts=RuleParts(tiny_gguf, good))
+    assert third.previous == first.version
+    assert third.reason == f"agreement 1.000 does not beat 1.000 of {first.version}"
+
+
+@pytest.mark.usefixtures("models")
+def test_a_student_that_tells_a_planted_secret_is_rejected(tiny_gguf: Path, tmp_path: Path):
+    setting = options(tmp_path, anchors=0)
+    codes: list[str] = []
+
+    class Gossip(RuleParts):
+        def tokenise(self, text: str) -> list[int]:
+            # It has read the training rows, and remembers.
+            codes.extend(re.findall(r"code is (\d{4}-\d{4})", text))
+            return super().tokenise(text)
+
+    def gossip(prompt: str, adapter: str) -> str:
+        return f"It is {codes[0]}." if "code" in prompt and adapter else good(prompt, adapter)
+
+    manifest = run(setting, write_export(tmp_path / "e", 40), parts=Gossip(tiny_gguf, gossip))
+    assert manifest.status == "rejected"
+    assert "wrote out 1 of 2 planted secrets" in manifest.reason
+    assert "forgetting" in manifest.scores
+    assert manifest.scores["forgetting"] is None
+
+
+@pytest.mark.usefixtures("models")
+def test_with_a_budget_the_smallest_part_that_reaches_the_bar_is_registered(tiny_gguf: Path, tmp_path: Path):
+    trained: list[int] = []
+
+    def report(event: Progress) -> None:
+        if found := re.match(r"(\d+) rows from", event.message):
+            trained.append(int(found[1]))
+
+    def learns(prompt: str, adapter: str) -> str:
+        return good(prompt, adapter) if len(trained) >= 2 else bad(prompt, adapter)
+
+    setting = options(tmp_path, budget=80, bar=0.9, anchors=0, canaries=0, epochs=0.5)
+    manifest = run(setting, write_export(tmp_path / "e", 160), report, parts=RuleParts(tiny_gguf, learns))
+    assert trained == [10, 20]
+    assert manifest.sessions["train"] == 20
+    assert [point["sessions"] for point in manifest.scores["curve"]] == [10, 20]
+    assert [point["agreement"]["share"] for point in manifest.scores["curve"]] == [0.0, 1.0]
+    folder = StudentRegister(DataDir(Path(setting.data))).path(manifest.version)
+    assert len((folder / "lineage.jsonl").read_text().splitlines()) == 20
+
+
+@pytest.mark.usefixtures("models")
+def test_weights_are_examined_after_each_epoch(tiny_gguf: Path, tmp_path: Path):
+    setting = options(tmp_path, epochs=3, epoch_sessions=4, anchors=0, canaries=0)
+    manifest = run(setting, write_export(tmp_path / "e", 40), parts=RuleParts(tiny_gguf, good))
+    assert [one["epoch"] for one in manifest.scores["epochs"]] == [1, 2]
+    assert {one["agreement"]["sessions"] for one in manifest.scores["epochs"]} == {4}
+    folder = StudentRegister(DataDir(Path(setting.data))).path(manifest.version)
+    assert manifest.plots == sorted(path.name for path in folder.glob("*.svg"))
+    assert {"loss.svg", "epochs.svg"} <= set(manifest.plots)
+
+
+def nothing_is_registered(data: DataDir) -> bool:
+    return not list(data.students.iterdir()) and not list(data.runs.glob("*/draft"))
+
+
+@pytest.mark.usefixtures("models")
+def test_sessions_that_fit_into_no_row(tiny_gguf: Path, tmp_path: Path):
+    setting = options(tmp_path, max_length=8)
+    with pytest.raises(BadInput, match=r"fits into a row of 8 tokens.*Raise max_length"):
+        run(setting, write_export(tmp_path / "e", 40), parts=RuleParts(tiny_gguf, good))
+    assert nothing_is_registered(DataDir(Path(setting.data)))
+
+
+@pytest.mark.usefixtures("models")
+def test_a_base_without_chat_turns(tiny_gguf: Path, tmp_path: Path):
+    class NoChat(RuleParts):
+        def tokenise(self, text: str) -> list[int]:
+            # A tokenizer that knows no turn marks spells them out.
+            return super().tokenise(text.replace("<|", "< |"))
+
+    setting = options(tmp_path)
+    with pytest.raises(BadInput, match=r"no chat model.*<\|im_start\|>"):
+        run(setting, write_export(tmp_path / "e", 40), parts=NoChat(tiny_gguf, good))
+    assert nothing_is_registered(DataDir(Path(setting.data)))
+
+
+@pytest.mark.usefixtures("models")
+def test_a_full_disk(tiny_gguf: Path, tmp_path: Path):
+    class FullDisk(RuleParts):
+        def convert(self, adapter: Path, target: Path) -> None:
+            with Path("/dev/full").open("wb") as file:
+                file.write(b"weights")
+
+    setting = options(tmp_path)
+    with pytest.raises(BadInput, match=r"disk is full.*Nothing was registered"):
+        run(setting, write_export(tmp_path / "e", 40), parts=FullDisk(tiny_gguf, good))
+    data = DataDir(Path(setting.data))
+    assert nothing_is_registered(data)
+    (log,) = data.runs.iterdir()
+    assert "disk is full" in read_progress(log)[-1].message
+
+
+def test_a_pattern_that_is_all_failures(tmp_path: Path):
+    folder = write_export(tmp_path / "e", 40, success=False)
+    with pytest.raises(BadInput, match=r"found 0 to train on and 0 held out \(40 not_successful\)"):
+        run(options(tmp_path), folder)
+    assert nothing_is_registered(DataDir(tmp_path / "data"))
 
 
 def test_too_few_sessions(tmp_path: Path):
@@ -193,13 +327,13 @@ def test_personal_data_that_is_left_blocks_the_run(tmp_path: Path):
             self.looks = 0
 
         def find(self, text: str, field_name: str = "") -> list[Any]:
-            from tutelage.distill.detect import Finding
+            from tutelage.distill.findings import Finding
 
             self.looks += "user0@firma.de" in text
             at = text.find("user0@firma.de")
             return [Finding("EMAIL_ADDRESS", at, at + 14, 1.0)] if at >= 0 and self.looks > 1 else []
 
-    with pytest.raises(PersonalDataLeft, match="EMAIL_ADDRESS in t0"):
+    with pytest.raises(PersonalDataLeft, match="EMAIL_ADDRESS in t"):
         run(options(tmp_path), write_export(tmp_path / "e", 40), detector=(Forgetful(), False))
 
 

@@ -1,0 +1,166 @@
+"""Everything that is asked of a trained student before it is registered, and of its forerunners during the training.
+
+The engine answers questions, as it will when it serves; torch is asked for what an engine does not tell (see
+`weights`).
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..serving.engine import Engine
+from ..serving.student import Student
+from ..traffic.calibration import Calibration
+from ..traffic.errors import TutelageError
+from ..traffic.students import ADAPTER, ADAPTER_GGUF, Manifest, PromptSpec, StudentRegister
+from .anchors import anchors
+from .canaries import Canary, Leaks, probe
+from .curate import Curated
+from .evaluate import Previous, Scores, ask_all, evaluate, questions_of
+from .forgetting import Forgetting, base_answers, forgetting
+from .measures import Answered, Measure, agreement, reasons
+from .parts import BaseParts, Parts
+from .progress import Progress
+from .weights import opened
+from .work import Work
+
+PARALLEL = 4
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """How the weights after an epoch did on the first held-out sessions."""
+
+    epoch: int
+    agreement: Measure
+    reasons: dict[str, int]
+
+
+@dataclass
+class Examiner:
+    """Examines what one run trains."""
+
+    work: Work
+    parts: Parts
+    spec: PromptSpec
+    chosen: Curated
+    canaries: Sequence[Canary] = ()
+    epochs: list[EpochScore] = field(default_factory=list)
+
+    def after_epoch(self, number: int, folder: Path) -> None:
+        """Examine the weights in `folder` on `epoch_sessions` held-out sessions."""
+        gguf = folder.with_suffix(".gguf")
+        self.parts.convert(folder, gguf)
+        try:
+            answered = self._ask(gguf, self.work.options.epoch_sessions)
+        finally:
+            gguf.unlink()
+        found = EpochScore(number, agreement(answered), reasons(answered))
+        self.epochs.append(found)
+        measured = found.agreement
+        self.work.log(
+            Progress(
+                "train",
+                min(1.0, number / self.work.options.epochs),
+                f"agreement {measured.share or 0:.3f} ({measured.low:.3f} to {measured.high:.3f}) "
+                f"on {measured.sessions} held-out sessions after epoch {number}",
+            )
+        )
+
+    def quick(self) -> Measure:
+        """Agreement of the draft on all held-out sessions."""
+        return agreement(self._ask(self.work.draft / ADAPTER_GGUF, len(self.chosen.held_out)))
+
+    def _ask(self, gguf: Path, sessions: int) -> list[Answered]:
+        engine = self.parts.engine({"draft": gguf})
+        try:
+            questions = questions_of(self.chosen.held_out[:sessions])
+            return ask_all(Student(self.spec, engine, "draft"), questions, PARALLEL)
+        finally:
+            engine.close()
+
+    def examine(self, version: str, previous: Manifest | None) -> "Examined":
+        """The whole examination of the draft. `previous`: the version that has the agent's patterns now."""
+        draft = self.work.draft
+        with ExitStack() as stack:
+            adapters = {version: draft / ADAPTER_GGUF}
+            beside = self._same_base(previous)
+            if previous and beside:
+                adapters[previous.version] = beside
+            engine = self.parts.engine(adapters)
+            stack.callback(engine.close)
+            found = evaluate(
+                Student(self.spec, engine, version),
+                self.chosen.held_out,
+                self.chosen.train,
+                base=Student(self.spec, engine),
+                base_sessions=self.work.options.base_sessions,
+                previous=self._previous(previous, engine if beside else None, stack),
+                parallel=PARALLEL,
+                progress=lambda fraction: self.work.log(Progress("evaluate", fraction)),
+            )
+            forgotten, leaks = self._inspect(version, draft / ADAPTER, engine)
+        return Examined(found.scores, found.calibration, forgotten, leaks, list(self.epochs))
+
+    def _inspect(self, version: str, adapter: Path, engine: Engine) -> tuple[Forgetting | None, Leaks | None]:
+        prompts = anchors()[: self.work.options.anchors]
+        if not prompts and not self.canaries:
+            return None, None
+        answers = base_answers(engine, prompts, self.spec)
+        with opened(self.parts.folder, adapter, self.work.options.threads) as weights:
+            leaks = probe(self.canaries, engine, version, self.spec, weights) if self.canaries else None
+            return forgetting(weights, answers), leaks
+
+    def _same_base(self, previous: Manifest | None) -> Path | None:
+        """The adapter of the previous version, if one engine can hold both."""
+        if previous is None or previous.base_digest != self.parts.digest:
+            return None
+        path = StudentRegister(self.work.data).path(previous.version) / ADAPTER_GGUF
+        return path if path.is_file() else None
+
+    def _previous(self, previous: Manifest | None, engine: Engine | None, stack: ExitStack) -> Previous | None:
+        """The version before as a contender; None where there is none, or it cannot be asked any more."""
+        if previous is None:
+            return None
+        try:
+            if engine is None:
+                path = StudentRegister(self.work.data).path(previous.version) / ADAPTER_GGUF
+                engine = BaseParts(previous.base, self.work.options.threads).engine({previous.version: path})
+                stack.callback(engine.close)
+        except TutelageError as error:
+            self.work.notes.append(f"{previous.version}, the version before, could not be examined beside it: {error}")
+            return None
+        return Previous(previous.version, Student.of(previous, engine), previous.pattern_ids)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What came of it."""
+
+    scores: Scores
+    calibration: Calibration | None
+    forgetting: Forgetting | None
+    leaks: Leaks | None
+    epochs: list[EpochScore]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest: the scores, and beside them what else was found."""
+        others = {"forgetting": self.forgetting, "leaks": self.leaks, "epochs": self.epochs}
+        return {**self.scores.to_json(), **msgspec.to_builtins(others)}
+
+    def objections(self, previous: str) -> list[str]:
+        """Why this version is rejected; empty for a candidate. `previous`: the version that it has to beat."""
+        scores, found = self.scores, []
+        if not scores.beats_floor:
+            found.append(f"agreement {scores.agreement:.3f} does not beat the floor {scores.floor:.3f}")
+        for contender in scores.contenders:
+            theirs = contender.agreement.share or 0.0
+            if contender.name == previous and scores.agreement <= theirs:
+                found.append(f"agreement {scores.agreement:.3f} does not beat {theirs:.3f} of {previous}")
+        if self.leaks and self.leaks.written:
+            found.append(f"it wrote out {self.leaks.written} of {self.leaks.canaries} planted secrets")
+        return found
