@@ -117,7 +117,7 @@ def train_here(job: Job, checkpoints: Checkpoints | None) -> Trained:
         raise MissingExtra("distill", error.name or "trl") from error
     options = job.options
     cuda = uses_cuda(options)
-    with _calm(), _threads(torch, options.threads or (os.cpu_count() or 1) // options.processes or 1):
+    with calm(), with_threads(torch, options.threads or (os.cpu_count() or 1) // options.processes or 1):
         set_seed(options.seed)
         model = load_base(job.base, options, cuda, job.load)
         return _fit(job, model, AutoTokenizer.from_pretrained(job.base), checkpoints, cuda)
@@ -254,7 +254,7 @@ def settings(options: DistillOptions, output: str, cuda: bool) -> dict[str, Any]
 
 
 @contextmanager
-def _calm() -> Iterator[None]:
+def calm() -> Iterator[None]:
     """Keep the libraries' notices and progress bars off the terminal: the report says what matters."""
     from datasets.utils.logging import disable_progress_bar
     from transformers.utils import logging
@@ -272,7 +272,7 @@ def _calm() -> Iterator[None]:
 
 
 @contextmanager
-def _threads(torch: Any, wanted: int) -> Iterator[None]:
+def with_threads(torch: Any, wanted: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(wanted)
     try:

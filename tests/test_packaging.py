@@ -30,6 +30,8 @@ WITHOUT_OWN_TEST = {
     "proxy/views_trajectories.py": "tests/test_views.py",
     "serving/options.py": "tests/test_config.py",
     "distill/options.py": "tests/test_config.py",
+    "distill/examine.py": "tests/test_run.py",
+    "distill/register.py": "tests/test_run.py",
     "examples/parcels/tasks.py": "tests/test_parcels.py",
     "examples/parcels/desk.py": "tests/test_parcels.py",
     "examples/parcels/teacher.py": "tests/test_parcels.py",
@@ -42,7 +44,7 @@ WITHOUT_OWN_TEST = {
     "examples/feedback_and_verifiers.py": "tests/test_examples.py",
     "examples/import_old_logs.py": "tests/test_examples.py",
     "examples/litellm_proxy.py": "tests/test_litellm_logger.py",
-    "plugins/openai_form.py": "tests/test_langchain_records.py",
+    "traffic/openai_form.py": "tests/test_langchain_records.py",
 }
 
 
