@@ -8,6 +8,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 
+from .augment import MARK
 from .options import DistillOptions
 from .rows import Row
 
@@ -51,14 +52,18 @@ def epoch_ends(rows: int, steps: int, batch: int) -> list[int]:
 
 
 def kept_apart(rows: Sequence[Row], options: DistillOptions) -> tuple[list[Row], list[Row]]:
-    """(rows to train on, rows to watch): all parts of a session on one side, the same side in every run.
+    """(rows to train on, rows to watch): all parts and variants of a session on one side, the same one in every run.
 
     Nothing is watched without `patience`; otherwise at least one session, and never all of them."""
-    sessions = sorted({row.trajectory_id for row in rows}, key=lambda name: hashlib.sha256(name.encode()).digest())
+
+    def session(row: Row) -> str:
+        return row.trajectory_id.partition(MARK)[0]
+
+    sessions = sorted({session(row) for row in rows}, key=lambda name: hashlib.sha256(name.encode()).digest())
     wanted = max(1, round(options.watched * len(sessions))) if options.patience else 0
     count = min(wanted, len(sessions) - 1)
     watched = set(sessions[:count])
     return (
-        [row for row in rows if row.trajectory_id not in watched],
-        [row for row in rows if row.trajectory_id in watched],
+        [row for row in rows if session(row) not in watched],
+        [row for row in rows if session(row) in watched],
     )
