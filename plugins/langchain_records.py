@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, convert_to_openai_me
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from .openai_form import Untranslatable, parameters_of
+from ..traffic.openai_form import Untranslatable, parameters_of
 
 Json = dict[str, Any]
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "tool_use": "tool_calls", "max_tokens": "length"}

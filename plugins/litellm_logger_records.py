@@ -13,7 +13,7 @@ from ..traffic import import_litellm
 from ..traffic.answers import as_object
 from ..traffic.errors import BadInput
 from ..traffic.imported import Exchange, Skip, tidy
-from .openai_form import parameters_of
+from ..traffic.openai_form import parameters_of
 from .tags import CONVERSATION, PARENT, PATTERN, TRAJECTORY, name_of
 
 Json = dict[str, Any]

@@ -18,7 +18,7 @@ from ..traffic.errors import BadInput
 from ..traffic.journal import JournalWriter
 from ..traffic.patterns import RegistryReader, facts_of
 from ..traffic.tool_lists import load_request
-from . import feedback, intake, openai_errors
+from . import feedback, intake, openai_errors, otlp
 from .decide import decide
 from .exchange import Exchange, is_text
 from .http_messages import Reply, Request
@@ -54,7 +54,7 @@ class DataPlane:
 
     def wants_pieces(self, request: Request) -> bool:
         """Whether an upload of another endpoint is passed on piece by piece."""
-        if request.path in (CHAT, intake.PATH) or "json" in request.named.get("content-type", ""):
+        if request.path in (CHAT, intake.PATH, otlp.PATH) or "json" in request.named.get("content-type", ""):
             return False
         length = request.named.get("content-length", "")
         return "transfer-encoding" in request.named or (length.isdigit() and int(length) > STREAMED_UPLOAD)
@@ -116,6 +116,9 @@ class DataPlane:
         elif call.path == intake.PATH:
             plain = unpacked(request.body, call.named.get("content-encoding", ""), self.max_body_bytes)
             await intake.serve(call, plain, lambda: self.journal.stats.behind, self.intake)
+        elif call.path == otlp.PATH:
+            plain = unpacked(request.body, call.named.get("content-encoding", ""), self.max_body_bytes)
+            await otlp.serve(call, plain, lambda: self.journal.stats.behind, self.intake)
         elif call.path.startswith("/v1/") and not _CLIMBS.search(call.path):
             await self._other(call, request)
         else:

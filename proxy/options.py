@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from ..traffic.outcome_rules import OutcomeRules
+from ..traffic.scrub_rules import ScrubRules
 from ..traffic.tool_policy import ToolRule
 
 Options = TypeVar("Options")
@@ -88,8 +89,8 @@ class DataPlaneOptions:
     caller_memory_s: float = 3600.0
     """A caller may be served by the student for this long after the teacher last accepted its key, in seconds."""
     intake: bool = True
-    """Take records of calls that agents made elsewhere (`POST /v1/tutelage/records`). Who posts them says what the
-    teacher answered: ask for keys (`require_keys`) where not all who can reach the port are trusted."""
+    """Take records of calls that agents made elsewhere (`POST /v1/tutelage/records`, `POST /v1/traces`). Who posts them
+    says what the teacher answered: ask for keys (`require_keys`) where not all who can reach the port are trusted."""
     journal_sync: str = "interval"
     """`interval`: fdatasync at most every 50 ms; `always`: each batch; `os`: left to the system."""
 
@@ -297,6 +298,8 @@ class ControlOptions:
     """How much of the traffic is kept."""
     outcomes: OutcomeRules | None = None
     """What a success is; None: as the last time that it was said."""
+    scrub: ScrubRules = ScrubRules()
+    """What is personal data; for the preview of what a student would learn."""
     verifiers: tuple[str, ...] = ()
     """Functions that judge runs, `package.module:function`."""
     verifier_limit_s: float = 10.0
