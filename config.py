@@ -17,7 +17,7 @@
 
 Environment variables are `TUTELAGE_` and the name, with `__` between section and name
 (`TUTELAGE_ROUTING__EPSILON_TOOLS=0.1`). The sections `[proxy]`, `[control]`, `[routing]`, `[judge]`, `[store]`,
-`[outcomes]`, `[telemetry]`, `[serving]` and `[distill]` take any field of the options class of that part;
+`[outcomes]`, `[telemetry]`, `[serving]`, `[distill]` and `[scrub]` take any field of the options class of that part;
 docs/configuration.md lists them all. Keys are named by their environment variable, never written down. A relative
 `data` in the file is relative to the file.
 """
@@ -50,6 +50,8 @@ from .settings_sources import listed
 from .traffic.errors import BadInput
 from .traffic.layout import DataDir
 from .traffic.outcome_rules import OutcomeRules
+from .traffic.scrub_rules import ScrubRules
+from .traffic.teacher_terms import Distillable, TeacherTerms
 from .traffic.tool_policy import ToolRule
 
 DEFAULT_FILE = "tutelage.toml"
@@ -105,6 +107,7 @@ class Settings(BaseSettings):
     judge: Section = {}
     tools: dict[str, Section] = {}
     telemetry: Section = {}
+    scrub: Section = {}
 
     @classmethod
     def settings_customise_sources(
@@ -134,6 +137,9 @@ class TeacherSection:
     `litellm`, the key is taken from where LiteLLM always looks."""
     model: str = ""
     """Model to ask for instead of the one that the agent named; empty: as named. Not beside `litellm`."""
+    distillable: Distillable = "unknown"
+    """Whether its terms allow training on its outputs: `yes`, `no` (its answers are not learnt from), `unknown` (they
+    are, with a warning)."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +262,7 @@ class Config:
             "prices": {name: _options(Price, f"prices.{name}", {}, price) for name, price in settings.prices.items()},
             "judge": _options(JudgeOptions, "judge", {}, settings.judge),
             "telemetry": _options(TelemetryOptions, "telemetry", {}, settings.telemetry),
+            "scrub": self.scrub(),
             "tools": {name: _options(ToolRule, f"tools.{name}", {}, rule) for name, rule in settings.tools.items()},
         }
         options = _options(ControlOptions, "control", base, settings.control)
@@ -269,7 +276,16 @@ class Config:
     def distill(self, **chosen: Any) -> DistillOptions:
         """Options of a distillation run; `chosen` are those given on the command line (None: not given)."""
         given = {name: value for name, value in chosen.items() if value is not None}
-        return _options(DistillOptions, "distill", {"data": str(self.data.root)}, {**self.settings.distill, **given})
+        base = {"data": str(self.data.root), "scrub": self.scrub(), "teachers": self.terms()}
+        return _options(DistillOptions, "distill", base, {**self.settings.distill, **given})
+
+    def scrub(self) -> ScrubRules:
+        """What is personal data. Raises BadInput for rules that cannot be."""
+        return _options(ScrubRules, "scrub", {}, self.settings.scrub).checked()
+
+    def terms(self) -> tuple[TeacherTerms, ...]:
+        """What the other teachers' terms say about training on their answers."""
+        return tuple(TeacherTerms(name, one.models, one.distillable) for name, one in self._sections().items())
 
 
 def _options(kind: type[Options], section: str, base: Section, chosen: Section) -> Options:

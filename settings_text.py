@@ -23,6 +23,8 @@ SECTIONS = (
     ("control", "proxy/options.py", "ControlOptions", "The control plane"),
     ("serving", "serving/options.py", "ServingOptions", "The student server"),
     ("distill", "distill/options.py", "DistillOptions", "Distillation"),
+    ("scrub", "traffic/scrub_rules.py", "ScrubRules", "Personal data"),
+    ("scrub.recognisers.KIND", "traffic/scrub_rules.py", "RecogniserRule", "More kinds of personal values"),
     ("prices.MODEL", "proxy/options.py", "Price", "Prices by model name"),
 )
 """Section, file and class of its settings, title."""
@@ -30,11 +32,11 @@ _SET_ELSEWHERE = {
     "proxy": {"data", "teacher_url", "host", "port", "workers", "student_url", "teachers"},
     "control": {"data", "teacher_url", "port", "teacher_key_env", "teacher_model", "teachers", "student_url"}
     | {"data_plane_url", "routing", "prices", "store", "outcomes", "verifiers", "tools", "judge", "telemetry"}
-    | {"settings"},
+    | {"settings", "scrub"},
     "serving": {"data", "port"},
-    "distill": {"data"},
+    "distill": {"data", "scrub", "teachers"},
     "": {"proxy", "control", "routing", "store", "outcomes", "serving", "distill", "prices", "teachers", "tools"}
-    | {"judge", "telemetry", "model_config"},
+    | {"judge", "telemetry", "scrub", "model_config"},
 }
 _FILE_HEAD = """\
 # Settings of Tutelage. Everything here is optional: what is commented out shows the default.
@@ -46,6 +48,7 @@ _FILE_HEAD = """\
 #   tutelage doctor                   whether it will work
 """
 _EXAMPLES = {"teachers.NAME": "teachers.claude", "tools.NAME": "tools.get_order", "prices.MODEL": 'prices."gpt-5-mini"'}
+_EXAMPLES |= {"scrub.recognisers.KIND": "scrub.recognisers.PATIENT_ID"}
 
 
 class Field(NamedTuple):

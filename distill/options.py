@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from ..traffic.scrub_rules import ScrubRules
+from ..traffic.teacher_terms import TeacherTerms
+
 METHODS = ("lora", "dora", "rslora", "qlora", "full")
 INITS = ("zero", "gaussian", "orthogonal")
 DEVICES = ("auto", "cpu", "cuda")
@@ -79,8 +82,8 @@ class DistillOptions:
     """Training processes (`accelerate launch`), of which each takes its share of every step's rows."""
     device: str = "auto"
     """`cpu`, `cuda`, or `auto`: CUDA where there is one."""
-    allow: tuple[str, ...] = ()
-    """Regular expressions of values that are no personal data, beside the built-in ones for order numbers."""
+    scrub: ScrubRules = ScrubRules()
+    """What is personal data and what becomes of it; the section `[scrub]`."""
     base_sessions: int = 0
     """Held-out sessions on which the untrained base is examined too, for comparison."""
     epoch_sessions: int = 12
@@ -95,7 +98,10 @@ class DistillOptions:
     bar: float = 0.95
     """Agreement on the held-out sessions that is enough, with `budget`."""
     teacher_distillable: str = "unknown"
-    """Whether the teacher's terms allow training on its outputs: `yes`, `no` (blocks), `unknown` (warns)."""
+    """Whether the teacher's terms allow training on its outputs: `yes`, `no` (blocks), `unknown` (warns). For other
+    teachers than the default one: `distillable` in their sections."""
+    teachers: tuple[TeacherTerms, ...] = ()
+    """What the terms of the other teachers say."""
     admin_url: str = ""
     """Admin API of a running control plane; empty: found through the data folder, or the store is opened directly."""
 

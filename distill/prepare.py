@@ -8,6 +8,7 @@ from typing import Any
 from ..traffic.errors import BadInput
 from ..traffic.intents import OTHER, sessions_of
 from ..traffic.layout import DataDir
+from ..traffic.scrub_rules import ScrubRules
 from ..traffic.skeleton import Skeleton, mask, system_text
 from ..traffic.students import PromptSpec
 from .curate import Curated, Export, Message, Trajectory, curate
@@ -25,6 +26,8 @@ class Cleaned:
     chosen: Curated
     counts: Counter[str]
     """Personal values exchanged, by kind."""
+    fields: dict[str, dict[str, int]]
+    """The same by kind and field; `text` is running text."""
     notes: list[str]
     """What a person should know, in sentences."""
 
@@ -60,25 +63,33 @@ def choose(options: DistillOptions, source: Export, spec: PromptSpec) -> Curated
     return chosen
 
 
-def clean(chosen: Curated, detecting: tuple[Detector, bool], data: DataDir, report: Report) -> Cleaned:
+def clean(
+    chosen: Curated, detecting: tuple[Detector, bool], data: DataDir, report: Report, rules: ScrubRules | None = None
+) -> Cleaned:
     """Scrub both sides with the key of the data folder. Raises PersonalDataLeft when the second look finds any."""
+    rules = rules or ScrubRules()
     detector, knows_names = detecting
     notes = []
     if not knows_names:
-        notes.append("People's names in running text were not looked for: no en_core_web model is installed.")
+        notes.append("Names in running text were looked for by lists and rules alone: no spaCy model is installed.")
     sessions = [*chosen.train, *chosen.held_out]
     kept = shared_values(detector, [system_text(item.messages) for item in sessions])
-    scrubber = Scrubber(detector, data.read_secret(), kept)
+    scrubber = Scrubber(detector, data.read_secret(), kept, rules)
     leaks: list[Leak] = []
     safe: list[Trajectory] = []
     counts: Counter[str] = Counter()
+    by_field: Counter[tuple[str, str]] = Counter()
     for number, item in enumerate(sessions, 1):
         scrubbed = scrubber.scrub(item.trajectory_id, item.messages, item.tools)
-        leaks += scan(item.trajectory_id, scrubbed, detector, scrubber.kept_in(item.tools))
+        leaks += scan(item.trajectory_id, scrubbed, detector, scrubber.kept_in(item.tools), rules)
         counts.update(scrubbed.counts)
+        by_field.update(scrubbed.fields)
         safe.append(replace(item, messages=scrubbed.messages))
         if number % 100 == 0:
             report(Progress("scrub", number / len(sessions), f"{number} sessions"))
     require_clean(leaks)
     sides = replace(chosen, train=safe[: len(chosen.train)], held_out=safe[len(chosen.train) :])
-    return Cleaned(sides, counts, notes)
+    fields: dict[str, dict[str, int]] = {}
+    for (kind, name), number in sorted(by_field.items()):
+        fields.setdefault(kind, {})[name] = number
+    return Cleaned(sides, counts, fields, notes)

@@ -72,7 +72,8 @@ def register(work: Work, made: Made) -> Manifest:
 def _manifest(work: Work, made: Made, plots: list[str]) -> Manifest:
     # As JSON gives it back: a manifest equals its copy on disk.
     config = json.loads(json.dumps(asdict(work.options)))
-    del config["data"], config["admin_url"]
+    # What is always exchanged may be personal itself, and a manifest travels with its version.
+    del config["data"], config["admin_url"], config["scrub"]["deny"]
     objections = made.examined.objections(made.previous)
     attempt = made.attempt
     rows = {"kept": len(attempt.rows.rows), **attempt.chosen.dropped}
@@ -147,6 +148,7 @@ def _report(work: Work, made: Made, manifest: Manifest) -> dict[str, Any]:
         "rows": manifest.rows,
         "tokens": [asdict(count) for count in made.attempt.audit],
         "personal_values": dict(work.counts),
+        "personal_fields": work.fields,
         "training": {**asdict(made.attempt.trained), "adapter": ADAPTER},
         "scores": manifest.scores,
         "seconds": manifest.seconds,

@@ -17,13 +17,14 @@ from pathlib import Path
 from ..serving.render import RENDER_VERSION, TURN_END
 from ..traffic.errors import BadInput
 from ..traffic.layout import DataDir
-from ..traffic.students import ADAPTER, ADAPTER_GGUF, Manifest, PromptSpec, StudentRegister, adapter_digest
+from ..traffic.students import ADAPTER, Manifest, PromptSpec, StudentRegister, adapter_digest
 from .audit import Auditor, RoleCount
+from .augment import augmented
 from .canaries import plant
 from .curate import Curated, Export, load
 from .curve import Point, parts_of, reached, sizes
 from .detect import Detector, presidio_detector
-from .examine import Examiner
+from .examine import Examiner, convert
 from .options import DistillOptions
 from .parts import BaseParts, Parts
 from .prepare import choose, clean
@@ -99,9 +100,10 @@ def _distil(
     with work.stage("curate", f"{len(source.trajectories)} sessions of {source.name}"):
         chosen = choose(options, source, spec)
     with work.stage("scrub", f"{len(chosen.train) + len(chosen.held_out)} sessions"):
-        cleaned = clean(chosen, detector or presidio_detector(options.allow), work.data, work.log)
+        cleaned = clean(chosen, detector or presidio_detector(options.scrub), work.data, work.log, options.scrub)
         work.notes.extend(cleaned.notes)
         work.counts.update(cleaned.counts)
+        work.fields.update(cleaned.fields)
         taught, canaries = plant(cleaned.chosen.train, work.data.read_secret(), options.canaries)
         chosen = replace(cleaned.chosen, train=taught)
     parts = parts or BaseParts(options.base, options.threads)
@@ -147,7 +149,9 @@ def _rows(work: Work, parts: Parts, spec: PromptSpec, chosen: Curated) -> tuple[
     try:
         with work.stage("rows", f"tokenising {len(chosen.train)} sessions"):
             talk = rehearsal(engine, spec, round(options.rehearsal * len(chosen.train)), seed=options.seed)
-            lessons = [*chosen.train, *talk]
+            # Where schemas are shown, they are to be read; where they are not, other names would be noise.
+            again = augmented(chosen.train, options.augment, options.seed) if spec.mode == "full" else []
+            lessons = [*chosen.train, *again, *talk]
             rows = rows_of(lessons, spec, parts.tokenise, options.max_length)
         if not rows.rows:
             raise BadInput(
@@ -165,7 +169,7 @@ def _train(work: Work, parts: Parts, rows: RowSet, examiner: Examiner) -> Traine
     with work.stage("train", f"{len(rows.rows)} rows from {parts.name}"):
         out, on_epoch = work.draft / ADAPTER, examiner.after_epoch if work.options.epoch_sessions else None
         trained = train(rows.rows, parts.folder, out, work.options, work.log, on_epoch=on_epoch, runs=work.data.runs)
-        parts.convert(out, work.draft / ADAPTER_GGUF)
+        convert(parts, out, work.draft)
     return trained
 
 

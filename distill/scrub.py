@@ -1,21 +1,39 @@
 """Personal values out, stand-ins in, before anything is learnt from a conversation.
 
-Conversations are walked leaf by leaf: texts, the strings inside tool arguments and inside JSON results. What is found
-anywhere in a trajectory is exchanged everywhere in it, so prompt, arguments and results still agree. Names of tools,
-names and enum values of parameters, and values that every session's system prompt shares, stay as they are.
+What is found anywhere in a trajectory is exchanged everywhere in it, so prompt, arguments and results still agree.
+Names of tools, names and enum values of parameters, and values that every session's system prompt shares, stay.
+Each message is searched once, however many calls and trajectories hold it: what was found is remembered under the hash
+of its content.
 """
 
-import json
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
+
+from ..traffic.scrub_rules import ScrubRules
 from .detect import Detector
+from .exchange import Exchange
 from .surrogates import Surrogates
+from .walk import Message, keys, leaves, rewrite, schema_words
 
-Message = dict[str, Any]
+FIELD, HASHED, DROPPED = "FIELD", "HASHED", "DROPPED"
+"""Kinds of what a field's rule exchanges, hashes and drops."""
+_PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z_ -]{0,39}")
+"""Keys that are names of fields, and safe to show in a report."""
+_REMEMBERED = 200_000
+
+
+class Value(NamedTuple):
+    """One personal value where it was found."""
+
+    text: str
+    kind: str
+    field: str
 
 
 @dataclass(frozen=True)
@@ -27,15 +45,24 @@ class Scrubbed:
     """Stand-in by original. Never stored."""
     counts: dict[str, int] = field(default_factory=dict)
     """Distinct values by kind."""
+    fields: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Distinct values by kind and the field they stood in; `text` for running text, `other` for keys that are no plain
+    name, for those may be values themselves."""
+    cased: frozenset[str] = field(default=frozenset(), repr=False)
+    """Originals that count only as they are written."""
 
 
 class Scrubber:
     """Scrubs conversations with one key. `kept`: values that are never exchanged."""
 
-    def __init__(self, detector: Detector, key: bytes, kept: Iterable[str] = ()) -> None:
+    def __init__(
+        self, detector: Detector, key: bytes, kept: Iterable[str] = (), rules: ScrubRules | None = None
+    ) -> None:
         self._detector = detector
         self._key = key
         self._kept = frozenset(kept)
+        self._rules = rules or ScrubRules()
+        self._seen: dict[bytes, tuple[Value, ...]] = {}
 
     def kept_in(self, tools: Sequence[Message]) -> frozenset[str]:
         """What stays as it is beside this tool set."""
@@ -43,117 +70,81 @@ class Scrubber:
 
     def scrub(self, scope: str, messages: Sequence[Message], tools: Sequence[Message] = ()) -> Scrubbed:
         """Exchange the personal values of one trajectory. `scope`: its id."""
-        kept = self.kept_in(tools)
-        found: dict[str, str] = {}
-        for text, name in leaves(messages):
-            for item in self._detector.find(text, name):
-                found.setdefault(text[item.start : item.end], item.kind)
-        surrogates = Surrogates(self._key, scope)
-        exchanged = {value: surrogates.of(kind, value) for value, kind in found.items() if value not in kept}
-        if not exchanged:
-            return Scrubbed(list(messages), {}, {})
-        swap = _swapper(exchanged, surrogates, found)
-        counts = Counter(kind for value, kind in found.items() if value in exchanged)
-        return Scrubbed([exchange(message, swap, kept) for message in messages], exchanged, dict(counts))
+        values = [value for message in messages for value in self._look(message)]
+        kept = self.kept_in(tools) | {value.text for value in values if value.kind == "KEPT"}
+        values = [value for value in values if value.text not in kept]
+        kinds: dict[str, str] = {}
+        for value in values:
+            # A hash that a rule asks for holds everywhere; else the first finding names the kind.
+            if value.kind == HASHED or kinds.get(value.text, DROPPED) == DROPPED:
+                kinds[value.text] = value.kind
+        if not kinds:
+            return Scrubbed(list(messages), {})
+        return self._exchanged(scope, messages, kept, kinds, values)
+
+    def _exchanged(
+        self,
+        scope: str,
+        messages: Sequence[Message],
+        kept: frozenset[str],
+        kinds: dict[str, str],
+        values: Sequence[Value],
+    ) -> Scrubbed:
+        found = {text: kind for text, kind in kinds.items() if kind != DROPPED}
+        hashed = [text for text, kind in found.items() if kind == HASHED]
+        local = frozenset(text for text, kind in found.items() if kind in (FIELD, HASHED) and not _telling(text))
+        exchange = Exchange(found, Surrogates(self._key, scope), hashed, local)
+
+        def swap(text: str, path: tuple[str, ...]) -> str:
+            treatment = self._rules.treatment(path)
+            if treatment in ("keep", "drop"):
+                return text if treatment == "keep" else ""
+            return exchange.whole(text) if treatment else exchange(text)
+
+        return Scrubbed(
+            [rewrite(message, swap, kept) for message in messages],
+            {text: stand_in for text, stand_in in exchange.given.items() if text not in local},
+            dict(Counter(kinds.values())),
+            dict(Counter((kind, name) for _, kind, name in {*values})),
+            exchange.cased,
+        )
+
+    def _look(self, message: Message) -> tuple[Value, ...]:
+        name = hashlib.blake2b(msgspec.json.encode(message), digest_size=16).digest()
+        known = self._seen.get(name)
+        if known is None:
+            if len(self._seen) >= _REMEMBERED:
+                self._seen.clear()
+            known = self._seen[name] = tuple(dict.fromkeys(self._values(message)))
+        return known
+
+    def _values(self, message: Message) -> Iterable[Value]:
+        for leaf in leaves(message):
+            treatment = self._rules.treatment(leaf.path)
+            name = _shown(leaf.field)
+            if treatment is None:
+                for item in self._detector.find(leaf.text, leaf.field):
+                    yield Value(leaf.text[item.start : item.end], item.kind, name)
+            elif leaf.text.strip():
+                yield Value(leaf.text.strip(), _KIND_OF_RULE[treatment], name)
+        for key in keys(message):
+            if not _PLAIN_KEY.fullmatch(key):
+                for item in self._detector.find(key):
+                    yield Value(key[item.start : item.end], item.kind, "other")
 
 
-def _swapper(exchanged: dict[str, str], surrogates: Surrogates, kinds: dict[str, str]) -> Callable[[str], str]:
-    """Exchange every occurrence of every value, longest first, also where a number is written without its marks."""
-    table = dict(exchanged)
-    for value in exchanged:
-        bare = re.sub(r"\D", "", value)
-        if kinds[value] != "EMAIL_ADDRESS" and len(bare) >= 9 and bare not in table:
-            table[bare] = surrogates.of(kinds[value], bare)
-    # Another spelling of a known value gets the stand-in of one that was found.
-    loose = {value.lower(): stand_in for value, stand_in in table.items()}
-    pattern = re.compile(
-        r"(?<!\w)(?:" + "|".join(map(re.escape, sorted(table, key=len, reverse=True))) + r")(?!\w)", re.IGNORECASE
-    )
-
-    def swap(text: str) -> str:
-        return pattern.sub(lambda match: table.get(match.group()) or loose[match.group().lower()], text)
-
-    return swap
+_KIND_OF_RULE = {"scrub": FIELD, "hash": HASHED, "drop": DROPPED, "keep": "KEPT"}
 
 
-def leaves(value: Any, name: str = "", protocol: bool = True) -> Iterable[tuple[str, str]]:
-    """Every text in a conversation with the key it stands under; JSON inside a text is walked too.
-
-    `protocol`: the keys are those of OpenAI's messages; ids and roles among them are nobody's words."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not (protocol and key in ("role", "type", "id", "tool_call_id")):
-                yield from leaves(item, str(key), protocol)
-    elif isinstance(value, list):
-        for item in value:
-            yield from leaves(item, name, protocol)
-    elif isinstance(value, str):
-        inner = json_inside(value)
-        yield from leaves(inner, name, False) if inner is not None else [(value, name)]
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield str(value), name
+def _telling(text: str) -> bool:
+    """Whether a value may be exchanged wherever it stands: `yes` or `42` under some field says nothing elsewhere."""
+    return len(text) >= 6 or (len(text) >= 4 and not text.isdigit())
 
 
-def exchange(value: Any, swap: Callable[[str], str], kept: frozenset[str]) -> Any:
-    """The same structure with every text passed through `swap`; JSON inside a text stays valid JSON."""
-    if isinstance(value, dict):
-        return {_key(key, swap, kept): exchange(item, swap, kept) for key, item in value.items()}
-    if isinstance(value, list):
-        return [exchange(item, swap, kept) for item in value]
-    if isinstance(value, str):
-        if value in kept:
-            return value
-        inner = json_inside(value)
-        return swap(value) if inner is None else _reserialised(value, inner, exchange(inner, swap, kept))
-    if isinstance(value, int) and not isinstance(value, bool):
-        swapped = swap(str(value))
-        return int(swapped) if swapped.isdigit() else value
-    return value
-
-
-def _key(key: Any, swap: Callable[[str], str], kept: frozenset[str]) -> Any:
-    return key if not isinstance(key, str) or key in kept else swap(key)
-
-
-def json_inside(text: str) -> Any:
-    """The object or array that a text is, as tool arguments and many results are; None otherwise."""
-    if text[:1] not in ("{", "[") and text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, (dict, list)) else None
-
-
-def _reserialised(text: str, before: Any, after: Any) -> str:
-    if before == after:
-        return text
-    tight = '": ' not in text and '", ' not in text
-    return json.dumps(after, ensure_ascii=False, separators=(",", ":") if tight else None)
-
-
-def schema_words(tools: Sequence[Message]) -> frozenset[str]:
-    """Names and enum values that a tool set fixes: exchanging one would break the call."""
-    words: set[str] = set()
-
-    def walk(schema: Any) -> None:
-        if isinstance(schema, dict):
-            words.update(str(name) for name in (schema.get("properties") or {}))
-            words.update(str(value) for value in schema.get("enum") or [])
-            if "const" in schema:
-                words.add(str(schema["const"]))
-            for item in schema.values():
-                walk(item)
-        elif isinstance(schema, list):
-            for item in schema:
-                walk(item)
-
-    for tool in tools:
-        function = tool.get("function") or {}
-        words.add(str(function.get("name")))
-        walk(function.get("parameters") or {})
-    return frozenset(words)
+def _shown(name: str) -> str:
+    if not name:
+        return "text"
+    return name if _PLAIN_KEY.fullmatch(name.replace("1", "").replace("2", "")) else "other"
 
 
 def shared_values(detector: Detector, system_texts: Sequence[str]) -> frozenset[str]:

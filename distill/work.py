@@ -30,6 +30,8 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     """Personal values exchanged, by kind."""
+    fields: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The same by kind and field."""
 
     @property
     def draft(self) -> Path:

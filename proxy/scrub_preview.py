@@ -23,7 +23,7 @@ from .views_messages import message_view
 
 LIMIT_S = 300.0
 KEPT_S = 600.0
-NO_NAMES = "People's names in running text were not looked for: no spaCy model is installed."
+NO_NAMES = "Names in running text were looked for by lists and rules alone: no spaCy model is installed."
 SAMPLES = 20
 """Other runs of the agent whose system prompts tell what all of them share."""
 
@@ -121,6 +121,7 @@ def _request(site: Site, found: queries.TrajectoryDetail) -> bytes:
             "messages": found.messages,
             "tools": _tools(site.store, run.trajectory_id),
             "system_texts": [system_text(found.messages), *texts],
+            "rules": site.options.scrub,
         }
     )
 

@@ -209,3 +209,34 @@ def test_the_examples_of_the_page_on_teachers_work(tmp_path: Path, example: str)
     assert (chosen.bridge() is not None) == ("anthropic/" in example)
     if "claude-*" in example:
         assert teachers.of("claude-opus").model == "anthropic/claude-sonnet-4-5"
+
+
+def test_the_rules_for_personal_data_reach_training_and_the_preview(tmp_path: Path) -> None:
+    file = tmp_path / "tutelage.toml"
+    file.write_text(
+        "[scrub]\nlanguages = ['en', 'de']\n[scrub.fields]\nnote = 'drop'\n"
+        "[scrub.recognisers.PATIENT_ID]\npattern = 'PT-\\d{6}'\ncontext = ['patient']\n"
+        "[teachers.claude]\nmodels = ['claude-*']\nurl = 'https://a.example/v1'\ndistillable = 'no'\n"
+    )
+    settings = config.load(file)
+    rules = settings.distill().scrub
+    assert rules == settings.control().scrub
+    assert rules.recognisers["PATIENT_ID"].context == ("patient",)
+    assert rules.treatment(("note",)) == "drop"
+    (terms,) = settings.distill().teachers
+    assert (terms.name, terms.models, terms.distillable) == ("claude", ("claude-*",), "no")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[scrub]\nallow = ['[a-']", "scrub.allow"),
+        ("[scrub.fields]\nnote = 'burn'", "scrub.*'burn'|scrub.*wrong form"),
+        ("[teachers.x]\nmodels = ['m']\nurl = 'https://a.example'\ndistillable = 'maybe'", "distillable|wrong form"),
+    ],
+)
+def test_rules_that_cannot_be_are_said(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "tutelage.toml"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=message):
+        config.load(file).distill()

@@ -1,8 +1,7 @@
-from types import SimpleNamespace
-
 import pytest
 
-from tutelage.distill.detect import Detector, Finding, people_recogniser, presidio_detector
+from tutelage.distill.detect import Detector, presidio_detector
+from tutelage.distill.findings import Finding
 
 
 @pytest.fixture(scope="module")
@@ -59,22 +58,3 @@ def test_overlaps_are_settled_by_kind_then_length():
         return [Finding("PERSON", 0, 4, 0.9), Finding("EMAIL_ADDRESS", 0, len(text), 0.6)]
 
     assert found(Detector([recognise]), "anna@firma.de") == [("EMAIL_ADDRESS", "anna@firma.de")]
-
-
-def test_people_by_the_largest_installed_model():
-    loaded: list[str] = []
-
-    def load(name: str) -> object:
-        loaded.append(name)
-        return lambda text: SimpleNamespace(
-            ents=[SimpleNamespace(start_char=0, end_char=4, label_="PERSON"), SimpleNamespace(label_="DATE")]
-        )
-
-    recognise = people_recogniser(load, ["en_core_web_sm", "en_core_web_lg"])
-    assert recognise is not None
-    assert list(recognise("Anna came on Monday")) == [Finding("PERSON", 0, 4, 0.85)]
-    assert loaded == ["en_core_web_lg"]
-
-
-def test_no_model_no_names():
-    assert people_recogniser(models=["de_core_news_sm"]) is None

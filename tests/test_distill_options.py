@@ -1,6 +1,7 @@
 import msgspec
 
 from tutelage.distill.options import ALL_LINEAR, DistillOptions
+from tutelage.traffic.scrub_rules import ScrubRules
 
 
 def test_all_linear_stands_for_the_seven_modules():
@@ -9,5 +10,5 @@ def test_all_linear_stands_for_the_seven_modules():
 
 
 def test_options_travel_as_json():
-    options = DistillOptions(data="d", targets=("all-linear",), layers_from=20, allow=("X.*",))
+    options = DistillOptions(data="d", targets=("all-linear",), layers_from=20, scrub=ScrubRules(allow=("X.*",)))
     assert msgspec.json.decode(msgspec.json.encode(options), type=DistillOptions) == options

@@ -3,6 +3,7 @@ import pytest
 from tutelage.distill.detect import Detector, presidio_detector
 from tutelage.distill.leaks import PersonalDataLeft, require_clean, scan
 from tutelage.distill.scrub import Scrubbed, Scrubber
+from tutelage.traffic.scrub_rules import ScrubRules
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +50,30 @@ def test_a_leak_blocks_and_the_message_does_not_repeat_it(detector: Detector):
         require_clean(leaks)
     assert "firma" not in str(caught.value)
     require_clean([])
+
+
+def test_sure_forms_are_found_without_a_recogniser():
+    nothing = Detector([])
+    texts = ["a.b@firma.de", "4111 1111 1111 1111", "DE89370400440532013000", "AKIAABCDEFGHIJKLMNOP"]
+    for text in texts:
+        assert len(scan("t", Scrubbed([user(f"it is {text} here")], {}), nothing)) == 1, text
+    assert scan("t", Scrubbed([user("4111 1111 1111 1112, DE00370400440532013000")], {}), nothing) == []
+
+
+def test_fields_that_are_kept_are_no_leaks(detector: Detector):
+    rules = ScrubRules(fields={"contact": "keep"})
+    messages = [{"role": "tool", "tool_call_id": "c", "content": '{"contact": "desk@firma.de"}'}]
+    assert scan("t", Scrubbed(messages, {}), detector, (), rules) == []
+    assert [leak.field for leak in scan("t", Scrubbed(messages, {}), detector)] == ["contact"]
+
+
+def test_a_single_name_counts_as_it_is_written_and_not_in_a_place():
+    def leaks(text: str) -> int:
+        return len(scan("t", Scrubbed([user(text)], {"Antonio": "Bo"}, cased=frozenset(["Antonio"])), Detector([])))
+
+    assert leaks("ask Antonio") == 1
+    assert leaks("antonio") == leaks("San Antonio") == 0
+
+
+def test_values_that_the_rules_allow_are_no_leaks():
+    assert scan("t", Scrubbed([user("write to help@shop.example")], {}), Detector([], (r".*@shop\.example",))) == []

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tutelage.distill.curate import CallRef, Curated, Export, Trajectory
-from tutelage.distill.detect import Detector, Finding
+from tutelage.distill.detect import Detector
+from tutelage.distill.findings import Finding
 from tutelage.distill.leaks import PersonalDataLeft
 from tutelage.distill.options import DistillOptions
 from tutelage.distill.prepare import choose, clean
@@ -61,7 +62,8 @@ def test_both_sides_are_scrubbed_and_counted(tmp_path: Path) -> None:
     assert "a@b.test" not in str(cleaned.chosen.train)
     assert "c@d.test" not in str(cleaned.chosen.held_out)
     assert cleaned.counts == {"EMAIL_ADDRESS": 2}
-    assert "names" in cleaned.notes[0]
+    assert "Names" in cleaned.notes[0]
+    assert cleaned.fields == {"EMAIL_ADDRESS": {"text": 2}}
     assert clean(chosen, (Detector([mails]), True), data, silent).notes == []
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tutelage.distill.detect import Detector, Finding
+from tutelage.distill.detect import Detector
+from tutelage.distill.findings import Finding
 from tutelage.distill.preview import Wanted, main, preview
 from tutelage.distill.scrub import Scrubber
 from tutelage.traffic.layout import DataDir

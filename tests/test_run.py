@@ -102,6 +102,10 @@ class RuleParts(BaseParts):
         assert all(path.is_file() for path in adapters.values())
         return RuleEngine(self, self._rule)
 
+    def whole(self, model: Path) -> Engine:
+        assert model.is_file()
+        return RuleEngine(self, self._rule)
+
 
 def good(prompt: str, adapter: str) -> str:
     found = re.search(r"PA-\d+", prompt)
@@ -257,6 +261,18 @@ def test_weights_are_examined_after_each_epoch(tiny_gguf: Path, tmp_path: Path):
     folder = StudentRegister(DataDir(Path(setting.data))).path(manifest.version)
     assert manifest.plots == sorted(path.name for path in folder.glob("*.svg"))
     assert {"loss.svg", "epochs.svg"} <= set(manifest.plots)
+
+
+@pytest.mark.usefixtures("models")
+def test_a_whole_model_is_registered_as_such(tiny_gguf: Path, tmp_path: Path):
+    setting = options(tmp_path, method="dora", epochs=2, epoch_sessions=2)
+    manifest = run(setting, write_export(tmp_path / "e", 40), parts=RuleParts(tiny_gguf, good))
+    assert (manifest.status, manifest.kind) == ("candidate", "model")
+    assert len(manifest.scores["epochs"]) == 1
+    assert manifest.scores["forgetting"]["tokens"] > 0
+    folder = StudentRegister(DataDir(Path(setting.data))).path(manifest.version)
+    assert (folder / "model.gguf").is_file()
+    assert not (folder / "adapter.gguf").exists()
 
 
 def nothing_is_registered(data: DataDir) -> bool:

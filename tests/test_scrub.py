@@ -1,11 +1,12 @@
 import json
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tutelage.distill.detect import Detector, presidio_detector
-from tutelage.distill.scrub import Scrubber, exchange, json_inside, leaves, schema_words, shared_values
+from tutelage.distill.findings import Finding
+from tutelage.distill.scrub import Scrubber, shared_values
+from tutelage.traffic.scrub_rules import RecogniserRule, ScrubRules
 
 TOOLS = [
     {
@@ -103,29 +104,66 @@ def test_keys_of_results_are_exchanged_but_not_those_of_schemas(detector: Detect
     assert content["email"] == 1
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
+def scrubbed_result(rules: ScrubRules, result: dict[str, object], text: str = "hi") -> tuple[dict[str, Any], str]:
+    messages = [{"role": "user", "content": text}, {"role": "tool", "tool_call_id": "c", "content": json.dumps(result)}]
+    found = Scrubber(presidio_detector(rules)[0], b"k" * 32, (), rules).scrub("t", messages)
+    return json.loads(found.messages[1]["content"]), found.messages[0]["content"]
 
 
-@given(json_values)
-def test_exchanging_nothing_changes_nothing(value: object):
-    assert exchange(value, lambda text: text, frozenset()) == value
+def test_what_a_rule_says_of_a_field():
+    rules = ScrubRules(fields={"note": "drop", "customer": "hash", "public": "keep", "room": "scrub"})
+    before = {"note": "secret", "n": 3, "customer": "C-4711-X", "public": "a.b@firma.de", "room": "Blue Salon"}
+    after, text = scrubbed_result(rules, before, "Mail a.b@firma.de about C-4711-X in the Blue Salon")
+    assert after["note"] == ""
+    assert after["n"] == 3
+    assert len(after["customer"]) == 16
+    assert after["public"] == "a.b@firma.de"
+    assert after["room"] not in ("Blue Salon", "")
+    assert text == f"Mail a.b@firma.de about {after['customer']} in the {after['room']}"
 
 
-@given(st.dictionaries(st.text(max_size=5), json_values, max_size=3))
-def test_json_inside_a_text_stays_json(value: dict[str, object]):
-    text = json.dumps(value)
-    assert json_inside(exchange(text, lambda leaf: leaf.replace("a", "b"), frozenset(value))) is not None
+def test_dropped_values_keep_their_type():
+    rules = ScrubRules(fields={"inner": "drop"})
+    after, _ = scrubbed_result(rules, {"inner": {"a": "x", "b": 7, "c": 1.5, "d": True, "e": ["y"]}, "mail": "a@b.de"})
+    assert after["inner"] == {"a": "", "b": 0, "c": 0.0, "d": True, "e": [""]}
 
 
-def test_leaves_know_their_field_and_skip_protocol_ids():
-    assert ("anna", "name") in list(leaves([{"role": "tool", "content": '{"name": "anna", "id": "x"}'}]))
-    assert ("x", "id") in list(leaves([{"role": "tool", "content": '{"name": "anna", "id": "x"}'}]))
-    assert "call_1" not in [text for text, _ in leaves(MESSAGES)]
+def test_deny_and_custom_recognisers():
+    custom = {"PATIENT_ID": RecogniserRule(r"PT-\d{6}", ("patient",))}
+    rules = ScrubRules(deny=("Blue Sparrow",), recognisers=custom, ignore=("IP_ADDRESS",))
+    _, text = scrubbed_result(rules, {}, "blue sparrow, part PT-999999, from 10.0.0.1; patient PT-123456")
+    assert "sparrow" not in text.lower()
+    assert "PT-123456" not in text
+    assert "PT-999999" in text
+    assert "10.0.0.1" in text
 
 
-def test_schema_words():
-    assert {"send_receipt", "email", "to", "customer"} <= schema_words(TOOLS)
+def test_a_report_names_fields_and_no_values(detector: Detector):
+    content = json.dumps({"email": "x.y@firma.de", "a.b@firma.de": 1, "anna b@c.de 12": {"x.z@firma.de 9": "q@r.de"}})
+    found = Scrubber(detector, b"k").scrub("t", [{"role": "tool", "tool_call_id": "c", "content": content}])
+    assert ("EMAIL_ADDRESS", "email") in found.fields
+    assert {name for _, name in found.fields} <= {"email", "other"}
+
+
+def test_each_message_is_searched_once():
+    looked: list[str] = []
+
+    class Counting(Detector):
+        def find(self, text: str, field_name: str = "") -> list[Finding]:
+            looked.append(text)
+            return []
+
+    scrubber = Scrubber(Counting([]), b"k")
+    for number in range(3):
+        scrubber.scrub(f"t{number}", [{"role": "user", "content": text} for text in ("the same", str(number))])
+    assert looked == ["the same", "0", "1", "2"]
+
+
+def test_calls_that_differ_still_differ(detector: Detector):
+    def arguments(mail: str) -> str:
+        function = {"name": "send_receipt", "arguments": json.dumps({"email": mail})}
+        answer = {"role": "assistant", "tool_calls": [{"id": "x", "type": "function", "function": function}]}
+        found = Scrubber(detector, b"k").scrub("t", [*MESSAGES, answer], TOOLS)
+        return found.messages[-1]["tool_calls"][0]["function"]["arguments"]
+
+    assert arguments("anna.keller@firma.de") == arguments("anna.keller@firma.de") != arguments("anna.k@firma.de")

@@ -51,7 +51,7 @@ def test_the_run_and_its_agent_are_given_and_the_stand_ins_marked(control_world:
         (" has left.", False),
     ]
     assert page.summary == "1 values exchanged: 1 × email address"
-    assert "People's names" in page.names_note
+    assert "lists and rules alone" in page.names_note
     assert len(asked) == 1
     assert [tool["function"]["name"] for tool in asked[0]["tools"]] == ["set_status"]
     assert len(asked[0]["system_texts"]) > 2

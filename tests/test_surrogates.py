@@ -79,3 +79,53 @@ def test_addresses_of_machines():
 )
 def test_never_the_value_itself(kind: str, value: str):
     assert Surrogates(KEY, "t").of(kind, value) != value
+
+
+def test_names_and_addresses_agree_however_they_are_joined():
+    values = {"Anna Kašpar": "PERSON", "akaspar@gmail.com": "EMAIL_ADDRESS", "anna_kaspar_12": "USER_NAME"}
+    given_ = Surrogates(KEY, "t").assign(values)
+    first, last = given_["Anna Kašpar"].lower().split()
+    assert given_["akaspar@gmail.com"] == f"{first[0]}{last}@gmail.com"
+    assert given_["anna_kaspar_12"].startswith(f"{first}_{last}_")
+
+
+def test_a_word_of_a_name_is_never_its_own_stand_in():
+    for number in range(300):
+        name = Surrogates(KEY, f"t{number}").of("PERSON", "Tiffany Shannon")
+        assert not {"Tiffany", "Shannon"} & set(name.split())
+
+
+@given(st.sets(st.from_regex(r"[a-z]{2,4}@[a-z]\.de", fullmatch=True), min_size=2, max_size=40))
+def test_no_two_values_share_a_stand_in_and_none_is_a_value(values: set[str]):
+    given_ = Surrogates(KEY, "t").assign(dict.fromkeys(values, "EMAIL_ADDRESS"))
+    assert len(set(given_.values())) == len(values)
+    assert not set(given_.values()) & values
+    again = Surrogates(KEY, "t").assign(dict.fromkeys(sorted(values, reverse=True), "EMAIL_ADDRESS"))
+    assert again == given_, "the order does not matter"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "form"),
+    [
+        ("STREET_ADDRESS", "109 Willow Lane, Suite 171", r"\d{3} [A-Z][a-z]+ Lane, Suite \d{3}"),
+        ("STREET_ADDRESS", "Hauptstraße 12b", r"[A-Z][a-z]+straße \d{2}b"),
+        ("DATE_OF_BIRTH", "1977-09-23", r"19[67]\d-\d\d-\d\d"),
+        ("SECRET", "sk-proj-abcdef0123456789", r"sk-proj-\w{16}"),
+        ("CRYPTO", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", r"1[1-9A-Za-z]{25,34}"),
+        ("PASSPORT", "X1234567", r"[A-Z]\d{7}"),
+        ("USER_NAME", "mia_li_3668", r"[a-z]+_[a-z]+_\d{4}"),
+        ("DENIED", "Blue Sparrow", r"[A-Z][a-z]+ [A-Z][a-z]+"),
+        ("POSTAL_CODE", "19151", r"\d{5}"),
+    ],
+)
+def test_forms_are_kept(kind: str, value: str, form: str):
+    found = Surrogates(KEY, "t").of(kind, value)
+    assert re.fullmatch(form, found), found
+    assert found != value
+
+
+def test_a_hash_is_the_same_in_all_scopes():
+    one, other = Surrogates(KEY, "t1"), Surrogates(KEY, "t2")
+    assert one.hashed("c-17") == other.hashed("c-17") != one.hashed("c-18")
+    assert re.fullmatch(r"[0-9a-f]{16}", one.hashed("c-17"))
+    assert re.fullmatch(r"[1-9]\d{4}", one.hashed("48151"))
