@@ -21,6 +21,7 @@ from . import (
     listings,
     pattern_commands,
     route_commands,
+    serving_commands,
     settings_commands,
     store_commands,
     student_commands,
@@ -52,6 +53,7 @@ app.add_typer(feedback_commands.feedback, name="feedback")
 app.add_typer(settings_commands.settings, name="config")
 
 app.command("savings")(savings)
+app.command("serving")(serving_commands.serving)
 
 err = Console(stderr=True)
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Config file. Default: ./tutelage.toml if any.")]

@@ -82,11 +82,11 @@ def _part(name: str, module: str, options: object, ready_url: str, shared: Mappi
 
 
 def _student_part(config: Config, data: DataDir, say: Callable[[str], None], logs: Mapping[str, str]) -> Part:
-    register, told = StudentRegister(data), False
+    register, told, bases = StudentRegister(data), False, config.serving().bases
 
     def wanted() -> bool:
         nonlocal told
-        if not any(manifest.status == "candidate" for manifest in register.list()):
+        if not bases and not any(manifest.status == "candidate" for manifest in register.list()):
             return False
         if not is_installed("xllamacpp"):
             if not told:

@@ -146,6 +146,7 @@ def _student_facts(site: Site, said: Mapping[str, Any] | None) -> tuple[HealthIt
     return (
         HealthItem("Students", ", ".join(map(str, loaded)) if isinstance(loaded, list) and loaded else "none", ""),
         HealthItem("Calls in progress", count(int(said.get("running", 0))), ""),
+        *(HealthItem("Problem", str(problem), "warn") for problem in said.get("problems") or ()),
     )
 
 

@@ -20,10 +20,14 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     logs.configure()
     try:
-        options = _options()
-        asyncio.run(_serve(options))
+        serve(_options())
     except TutelageError as error:
         sys.exit(str(error))
+
+
+def serve(options: ServingOptions) -> None:
+    """Serve until SIGTERM or SIGINT. Raises MissingExtra."""
+    asyncio.run(_serve(options))
 
 
 def _options() -> ServingOptions:

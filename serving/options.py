@@ -25,3 +25,21 @@ class ServingOptions:
     """Longest answer, in tokens, when the request does not say less."""
     keep: int = 4
     """Student versions kept loaded; the least recently used one makes room."""
+    bases: tuple[str, ...] = ()
+    """Base models that are served by themselves, untrained, under their own names (a file: without `.gguf`)."""
+    engine: str = "llama"
+    """`llama` (llama.cpp in this process), `transformers` (the reference, slow), `vllm` (a vLLM server), `remote`
+    (another server that completes token ids). See docs/serving.md."""
+    engine_url: str = ""
+    """For `vllm` and `remote`: base URL of the server, which ends with `/v1`."""
+    engine_model: str = ""
+    """For `vllm` and `remote`: the server's name of the base; empty: as it is called here."""
+    engine_key_env: str = ""
+    """For `vllm` and `remote`: environment variable that holds the server's key; empty: it wants none."""
+    engine_students: str = ""
+    """For `vllm` on another machine: the path under which it sees the folder `students/` of the data folder."""
+    engine_device: str = "cpu"
+    """For `transformers`: the device, such as `cuda`."""
+    fast_weights: bool = True
+    """For `llama`: serve bases under 1 GiB from a copy in Q8_0 where their own format is slow on CPUs; it takes up to
+    twice the memory."""

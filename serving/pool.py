@@ -1,23 +1,30 @@
 """The student versions that are loaded: found in the register, one engine per base, the least used make room.
 
-Loading happens on the thread that asks for it, under one lock: two threads must not build engines for the same change.
-Answering needs no lock; it reads the finished table, which is replaced as a whole.
+Bases that are served by themselves stay loaded. Loading happens on the thread that asks for it, under one lock: two
+threads must not build engines for the same change. Answering needs no lock; it reads the finished table, which is
+replaced as a whole.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from ..traffic.errors import TutelageError, UnknownName
 from ..traffic.layout import DataDir
-from ..traffic.students import ADAPTER_GGUF, Manifest, StudentRegister
+from ..traffic.students import ADAPTER_GGUF, MODEL_GGUF, Manifest, StudentRegister
+from .bare import BareBase, model_name
 from .bases import resolve
 from .engine import Engine
 from .llama import LlamaEngine
+from .memory import require_memory
 from .options import ServingOptions
 from .student import Student
 
+RETRY_S = 300.0
+"""Time until what could not be loaded is tried again: memory may be free by then, or a file whole."""
 MakeEngine = Callable[[str, dict[str, Path]], Engine]
 """Builds an engine for the base of that name with these adapters."""
 
@@ -29,49 +36,68 @@ def llama_engines(options: ServingOptions) -> MakeEngine:
 
     def make(base: str, adapters: dict[str, Path]) -> Engine:
         gguf = resolve(base).gguf
+        require_memory(gguf)
         return LlamaEngine(gguf, adapters, slots=options.slots, threads=options.threads, context=options.context)
 
     return make
 
 
-class Pool:
-    """Loaded versions of one data folder."""
+class _Problem(NamedTuple):
+    why: str
+    until: float
 
-    def __init__(self, options: ServingOptions, make_engine: MakeEngine | None = None) -> None:
+
+class Pool:
+    """Loaded versions of one data folder, and bases without one."""
+
+    def __init__(
+        self,
+        options: ServingOptions,
+        make_engine: MakeEngine | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._options = options
-        self._make = make_engine or llama_engines(options)
+        self._make, self._clock = make_engine or llama_engines(options), clock
         self._register = StudentRegister(DataDir(Path(options.data)))
         self._engines: dict[str, Engine] = {}
         self._adapters: dict[str, dict[str, Path]] = {}
         self._students: dict[str, Student] = {}
         self._recent: list[str] = []
-        self._broken: set[str] = set()
+        self._problems: dict[str, _Problem] = {}
         self._loading = threading.Lock()
 
     @property
     def versions(self) -> list[str]:
-        """Loaded versions."""
+        """Loaded versions, and bases by their names."""
         return list(self._students)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why a version or base cannot be served, by its name."""
+        return {name: problem.why for name, problem in self._problems.copy().items()}
 
     def refresh(self) -> list[str]:
         """Load candidates that are new in the register, the newest last; returns what is loaded then."""
         with self._loading:
+            now = self._clock()
+            self._problems = {name: one for name, one in self._problems.items() if now < one.until}
             known = [m.version for m in self._register.list() if m.status == "candidate"]
-            fresh = [v for v in known if v not in self._recent and v not in self._broken]
+            fresh = [v for v in known if v not in self._recent and v not in self._problems]
             self._load([v for v in self._recent if v in known] + fresh)
         return self.versions
 
     def get(self, version: str) -> Student:
         """A version, loaded now if it is not. Raises UnknownName."""
         student = self._students.get(version)
-        if student is None:
+        if student is None and version not in self._problems:
             with self._loading:
                 self._register.get(version)
                 self._load([*(v for v in self._recent if v != version), version])
             student = self._students.get(version)
         if student is None:
-            raise UnknownName(f"The student version {version!r} cannot be loaded; the log says why.")
-        if self._recent[-1:] != [version]:
+            why = self.problems.get(version, "the log says why")
+            raise UnknownName(f"The student version {version!r} cannot be loaded: {why}")
+        if version in self._recent and self._recent[-1] != version:
             # Only the order of eviction; a lost race here costs nothing.
             self._recent = [*(v for v in self._recent if v != version), version]
         return student
@@ -84,40 +110,54 @@ class Pool:
             self._engines, self._students, self._recent = {}, {}, []
 
     def _load(self, wanted: list[str]) -> None:
-        """Make the newest of `wanted` the loaded ones. A version that fails is left out and not tried again."""
+        """Make the newest of `wanted` the loaded ones. A version that fails is left out for a while."""
         manifests = {v: self._register.get(v) for v in wanted[-self._options.keep :]}
-        by_base: dict[str, list[Manifest]] = {}
+        groups: dict[str, list[Manifest]] = {base: [] for base in self._options.bases}
         for manifest in manifests.values():
-            by_base.setdefault(manifest.base, []).append(manifest)
+            groups.setdefault(self._weights(manifest), []).append(manifest)
         students: dict[str, Student] = {}
-        for base, group in by_base.items():
+        for base, group in groups.items():
             if self._provide(base, group):
-                engine = self._engines[base]
-                students |= {m.version: Student.of(m, engine, self._options.max_tokens) for m in group}
-        for base in set(self._engines) - set(by_base):
+                students |= self._made(base, group)
+        for base in set(self._engines) - set(groups):
             # Calls that still run hold what they need.
             self._engines.pop(base).close()
             self._adapters.pop(base, None)
         self._students, self._recent = students, [v for v in wanted if v in students]
 
+    def _weights(self, manifest: Manifest) -> str:
+        """The base that an engine loads for a version: its own where it is a whole model."""
+        whole = manifest.kind == "model"
+        return str(self._register.path(manifest.version) / MODEL_GGUF) if whole else manifest.base
+
+    def _made(self, base: str, group: list[Manifest]) -> dict[str, Student]:
+        engine, most = self._engines[base], self._options.max_tokens
+        made = {m.version: Student.of(m, engine, most) for m in group if m.kind == "adapter"}
+        made |= {m.version: Student(m.prompt, engine, max_tokens=most) for m in group if m.kind == "model"}
+        return made | ({model_name(base): BareBase(engine, most)} if base in self._options.bases else {})
+
     def _provide(self, base: str, group: list[Manifest]) -> bool:
         """Bring the engine of a base up to date with its adapters; False when that failed."""
-        adapters = {m.version: self._register.path(m.version) / ADAPTER_GGUF for m in group}
+        adapters = {m.version: self._register.path(m.version) / ADAPTER_GGUF for m in group if m.kind == "adapter"}
         if base in self._engines and self._adapters.get(base) == adapters:
             return True
+        if not group and model_name(base) in self._problems:
+            return False
         try:
             if base in self._engines:
                 self._engines[base].set_adapters(adapters)
             else:
                 self._engines[base] = self._make(base, adapters)
-        except TutelageError as error:
+        except (TutelageError, MemoryError) as error:
             return self._without_broken(base, group, error)
         self._adapters[base] = adapters
         return True
 
-    def _without_broken(self, base: str, group: list[Manifest], error: TutelageError) -> bool:
+    def _without_broken(self, base: str, group: list[Manifest], error: Exception) -> bool:
         """The newest version is the suspect: try again without it, so that it cannot take the others down."""
-        suspect = group.pop()
-        self._broken.add(suspect.version)
-        _log.error("The student version %s cannot be loaded: %s", suspect.version, error)
-        return bool(group) and self._provide(base, group)
+        suspect = group.pop().version if group else model_name(base)
+        why = str(error) or type(error).__name__
+        self._problems[suspect] = _Problem(why, self._clock() + RETRY_S)
+        _log.error("The student version %s cannot be loaded: %s", suspect, why)
+        left = group or (base in self._options.bases and suspect != model_name(base))
+        return bool(left) and self._provide(base, group)

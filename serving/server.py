@@ -1,15 +1,14 @@
 """The student server: student versions behind OpenAI's chat completions.
 
 An answer is checked as a whole before its first byte goes out, also when the agent asked for a stream: an invalid one
-becomes a 422, and the proxy falls open to the teacher. Answers are written by `slots` threads; `queue` calls may wait,
-one more is refused at once. A caller that hangs up, or whose deadline passes, stops the writing.
+becomes a 422, and the proxy falls open to the teacher. `slots` calls are answered at a time, shared fairly by the
+versions; `queue` calls may wait, one more is refused at once. A caller that hangs up, or whose deadline passes, gives
+its place up, or stops the writing.
 """
 
 import asyncio
 import logging
-import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -17,49 +16,36 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..traffic.canonical import loads
-from ..traffic.errors import BadInput, UnknownName
-from ..traffic.sse import frames_of
-from .engine import ContextTooLong, EngineError
+from .meters import Meters
 from .options import ServingOptions
 from .pool import Pool
-from .render import InvalidOutput
-from .schemas import Uncompilable
+from .schedule import Slots
 from .student import Answer, Cancelled
+from .wire import Refused, checked, refusal, response, time_limit
 
 DEADLINE_S = 60.0
 """Longest time for one answer, waiting included; `x-tutelage-timeout-ms` of a request sets less."""
 WATCH_S = 2.0
 """Time between two looks at the register."""
+_ANSWER_COST = 128.0
+"""Work of an answer beside its prompt, in tokens: one that is written takes the time of several that are read."""
+_BYTES_A_TOKEN = 4.0
 _log = logging.getLogger(__name__)
-
-
-class Refused(Exception):
-    """A call that gets an error of OpenAI's form."""
-
-    def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.status, self.code, self.details = status, code, details
-
-    def response(self) -> Response:
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        error = {"message": str(self), "type": kind, "param": None, "code": self.code, **self.details}
-        return JSONResponse({"error": error}, self.status)
 
 
 class StudentServer:
     """The endpoints over a pool. `app` is the ASGI application."""
 
     def __init__(self, options: ServingOptions, pool: Pool | None = None) -> None:
-        self._options = options
         self._pool = pool or Pool(options)
         self._writers = ThreadPoolExecutor(options.slots, thread_name_prefix="student")
-        self._inside = 0
-        self._answers: Counter[str] = Counter()
-        self._tokens: Counter[str] = Counter()
+        self._slots = Slots(options.slots, options.queue)
+        self._meters = Meters(
+            lambda: self._slots.running, lambda: self._slots.waiting, lambda: len(self._pool.versions)
+        )
         self._started = int(time.time())
         routes = [
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
@@ -72,21 +58,21 @@ class StudentServer:
 
     async def chat(self, request: Request) -> Response:
         """One completion; the student's version is the model's name."""
+        began, model = time.monotonic(), ""
         try:
-            body = _checked(await request.body())
-            if self._inside >= self._options.slots + self._options.queue:
-                raise Refused(429, "queue_full", f"{self._inside} calls are running or waiting; try again later.")
-            answer = await self._answered(request, body)
+            raw = await request.body()
+            body = checked(raw)
+            model = body["model"] if body["model"] in self._pool.versions else ""
+            answer, queued_s = await self._answered(request, body, len(raw))
         except ClientDisconnect:
-            self._answers["cancelled"] += 1
+            self._meters.failed(model, "cancelled")
             return Response(status_code=499)
         except Exception as error:
-            refused = _refusal(error)
-            self._answers[refused.code] += 1
+            refused = refusal(error)
+            self._meters.failed(model, refused.code)
             return refused.response()
-        self._answers["ok"] += 1
-        self._tokens.update({key: answer.usage[f"{key}_tokens"] for key in ("prompt", "completion")})
-        return _response(body, answer)
+        self._meters.answered(body["model"], answer, queued_s, time.monotonic() - began)
+        return response(body, answer)
 
     async def models(self, request: Request) -> Response:
         """The loaded versions."""
@@ -94,8 +80,17 @@ class StudentServer:
         return JSONResponse({"object": "list", "data": [{"id": name, **made} for name in self._pool.versions]})
 
     async def health(self, request: Request) -> Response:
-        """Up as soon as it answers, also without a student."""
-        return JSONResponse({"status": "ok", "students": self._pool.versions, "running": self._inside})
+        """Up as soon as it answers, also without a student. `problems`: what cannot be served, and why."""
+        problems = self._pool.problems
+        return JSONResponse(
+            {
+                "status": "degraded" if problems else "ok",
+                "students": self._pool.versions,
+                "running": self._slots.running,
+                "waiting": self._slots.waiting,
+                "problems": [f"{name}: {why}" for name, why in problems.items()],
+            }
+        )
 
     async def refresh(self, request: Request) -> Response:
         """Look at the register now."""
@@ -103,44 +98,34 @@ class StudentServer:
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus text."""
-        lines = ["# TYPE tutelage_student_answers_total counter"]
-        lines += [f'tutelage_student_answers_total{{code="{code}"}} {n}' for code, n in self._answers.items()]
-        lines.append("# TYPE tutelage_student_tokens_total counter")
-        lines += [f'tutelage_student_tokens_total{{direction="{way}"}} {n}' for way, n in self._tokens.items()]
-        lines += ["# TYPE tutelage_student_running gauge", f"tutelage_student_running {self._inside}"]
-        return PlainTextResponse("\n".join(lines) + "\n")
+        return Response(self._meters.page(), media_type="text/plain; version=0.0.4")
 
-    async def _answered(self, request: Request, body: dict[str, Any]) -> Answer:
-        """The student's answer, given up when the caller hangs up or its time is over."""
-        limit = _limit(request.headers.get("x-tutelage-timeout-ms"))
-        deadline = time.monotonic() + limit
-        gone = asyncio.Event()
-        waited: list[float] = []
-
-        def over() -> bool:
-            return gone.is_set() or time.monotonic() > deadline
-
-        def write() -> Answer:
-            waited.append(time.monotonic() - began)
-            if over():
-                raise Cancelled
-            return self._pool.get(body["model"]).answer(body, over)
-
-        began = time.monotonic()
-        watcher = asyncio.create_task(_hang_up(request, gone))
-        self._inside += 1
+    async def _answered(self, request: Request, body: dict[str, Any], size: int) -> tuple[Answer, float]:
+        """The student's answer, given up when the caller hangs up or its time is over; and how long it waited, in s."""
+        began, limit = time.monotonic(), time_limit(request.headers.get("x-tutelage-timeout-ms"), DEADLINE_S)
+        ticket = self._slots.enter(body["model"], _ANSWER_COST + size / _BYTES_A_TOKEN)
+        gone, queued = asyncio.create_task(_hang_up(request)), 0.0
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._writers, write)
+            await asyncio.wait({ticket.turn, gone}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            queued = time.monotonic() - began
+            if gone.done():
+                raise ClientDisconnect
+            if not ticket.turn.done():
+                raise _too_late(limit, queued)
+            ticket.turn.result()
+
+            def over() -> bool:
+                return gone.done() or time.monotonic() > began + limit
+
+            def write() -> Answer:
+                return self._pool.get(body["model"]).answer(body, over)
+
+            return await asyncio.get_running_loop().run_in_executor(self._writers, write), queued
         except Cancelled:
-            if gone.is_set():
-                raise ClientDisconnect from None
-            # Half of the time in the queue: that says more about the load than about the student.
-            queued = waited[0] if waited else limit
-            code = "queue_timeout" if queued >= limit / 2 else "deadline_exceeded"
-            raise Refused(503, code, f"No answer within {limit:g} s, {queued:.1f} of them in the queue.") from None
+            raise ClientDisconnect if gone.done() else _too_late(limit, queued) from None
         finally:
-            self._inside -= 1
-            watcher.cancel()
+            self._slots.leave(ticket)
+            gone.cancel()
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -163,68 +148,13 @@ class StudentServer:
             await asyncio.sleep(WATCH_S)
 
 
-async def _hang_up(request: Request, gone: asyncio.Event) -> None:
+def _too_late(limit: float, queued: float) -> Refused:
+    # Half of the time in the queue: that says more about the load than about the student.
+    code = "queue_timeout" if queued >= limit / 2 else "deadline_exceeded"
+    return Refused(503, code, f"No answer within {limit:g} s, {queued:.1f} of them in the queue.")
+
+
+async def _hang_up(request: Request) -> None:
     receive: Callable[[], Awaitable[Any]] = request.receive
     while (await receive())["type"] != "http.disconnect":
         pass
-    gone.set()
-
-
-def _checked(raw: bytes) -> dict[str, Any]:
-    try:
-        body = loads(raw)
-    except BadInput as error:
-        raise Refused(400, "invalid_json", str(error)) from error
-    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
-        raise Refused(400, "invalid_request", "Expected a JSON object with `model` and `messages`.")
-    messages, tools = body.get("messages"), body.get("tools") or []
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
-        raise Refused(400, "invalid_request", "Expected `messages`: a list of at least one message.")
-    if not isinstance(tools, list) or not all(isinstance(t, dict) and t.get("type") == "function" for t in tools):
-        raise Refused(400, "unsupported_content", "A student uses function tools only.")
-    if body.get("n") not in (None, 1):
-        raise Refused(400, "unsupported_content", "A student gives one answer; `n` must be 1.")
-    return body
-
-
-def _refusal(error: Exception) -> Refused:
-    match error:
-        case Refused():
-            return error
-        case UnknownName():
-            return Refused(404, "model_not_found", str(error))
-        case InvalidOutput():
-            message = f"The student's answer is not a valid action: {error.reason}."
-            return Refused(422, "invalid_output", message, reason=error.reason, output=error.text[:4000])
-        case ContextTooLong():
-            return Refused(400, "context_length_exceeded", str(error))
-        case Uncompilable():
-            return Refused(400, "schema_unsupported", str(error))
-        case BadInput():
-            return Refused(400, "unsupported_content", str(error))
-        case EngineError():
-            return Refused(500, "engine_error", str(error))
-    _log.error("A call failed in the student server.", exc_info=error)
-    return Refused(500, "internal_error", "The student server failed; its log says why.")
-
-
-def _limit(header: str | None) -> float:
-    with suppress(ValueError):
-        return min(DEADLINE_S, max(0.0, float(header or "nan") / 1000)) if header else DEADLINE_S
-    return DEADLINE_S
-
-
-def _response(body: dict[str, Any], answer: Answer) -> Response:
-    completion = {
-        "id": f"chatcmpl-{secrets.token_hex(12)}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": body["model"],
-        "choices": [{"index": 0, "message": answer.message, "logprobs": None, "finish_reason": answer.finish}],
-        "usage": answer.usage,
-    }
-    headers = {"x-tutelage-confidence": f"{answer.mean_logprob:.6f}"}
-    if not body.get("stream"):
-        return JSONResponse(completion, headers=headers)
-    include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    return Response(b"".join(frames_of(completion, include_usage)), media_type="text/event-stream", headers=headers)

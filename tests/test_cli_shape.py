@@ -7,7 +7,7 @@ import typer.main
 
 from tutelage.cli import app
 
-WITHOUT_JSON = {("serve",), ("teacher",), ("config", "init")}
+WITHOUT_JSON = {("serve",), ("serving",), ("teacher",), ("config", "init")}
 """They run until they are stopped, or write a file."""
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from tutelage.serving.engine import Generation
 from tutelage.serving.options import ServingOptions
-from tutelage.serving.pool import Pool
+from tutelage.serving.pool import RETRY_S, Pool
 from tutelage.traffic.errors import BadInput, UnknownName
 from tutelage.traffic.layout import DataDir
-from tutelage.traffic.students import ADAPTER_GGUF, Manifest, PromptSpec, StudentRegister
+from tutelage.traffic.students import ADAPTER_GGUF, MODEL_GGUF, Manifest, PromptSpec, StudentRegister
 
 
 class FakeEngine:
@@ -42,24 +42,28 @@ class FakeEngine:
 class World:
     """A data folder, a pool over it and the engines that it made."""
 
-    def __init__(self, root: Path, keep: int = 2) -> None:
+    def __init__(self, root: Path, keep: int = 2, bases: tuple[str, ...] = ()) -> None:
         self.data = DataDir(root).prepare()
         self.register = StudentRegister(self.data)
         self.engines: list[FakeEngine] = []
-        self.pool = Pool(ServingOptions(data=str(root), keep=keep), self.make)
+        self.now = 0.0
+        options = ServingOptions(data=str(root), keep=keep, bases=bases)
+        self.pool = Pool(options, self.make, clock=lambda: self.now)
 
     def make(self, base: str, adapters: dict[str, Path]) -> FakeEngine:
+        if base.startswith("missing"):
+            raise BadInput(f"There is no base model {base!r}.")
         self.engines.append(FakeEngine(base, adapters))
         return self.engines[-1]
 
-    def publish(self, version: str, at: float, base: str = "tiny", status: str = "candidate", body: str = "") -> None:
+    def publish(self, version: str, at: float, base: str = "tiny", **fields: Any) -> None:
         draft = self.data.root / "draft"
         draft.mkdir()
-        (draft / ADAPTER_GGUF).write_text(body)
+        (draft / ADAPTER_GGUF).write_text(fields.pop("body", ""))
         manifest = Manifest(
             version=version,
             name=version.split("@")[0],
-            status=status,
+            status=fields.pop("status", "candidate"),
             created_at=at,
             agent_id="a",
             pattern_ids=["p"],
@@ -68,6 +72,7 @@ class World:
             prompt=PromptSpec(),
             snapshot_at=0,
             data_digest="",
+            **fields,
         )
         self.register.publish(draft, manifest)
 
@@ -118,8 +123,50 @@ def test_a_broken_version_harms_nobody(tmp_path: Path) -> None:
     assert world.pool.refresh() == ["a@1"]
     assert world.pool.refresh() == ["a@1"]
     assert world.says("a@1") == "tiny a@1"
-    with pytest.raises(UnknownName, match="cannot be loaded"):
+    with pytest.raises(UnknownName, match=r"'b@1' cannot be loaded: cannot load .*adapter.gguf"):
         world.pool.get("b@1")
+    assert list(world.pool.problems) == ["b@1"]
+
+
+def test_what_could_not_be_loaded_is_tried_again_later(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.publish("a@1", 1, body="broken")
+    assert world.pool.refresh() == []
+    (world.register.path("a@1") / ADAPTER_GGUF).write_text("whole")
+    world.now = RETRY_S / 2
+    assert world.pool.refresh() == []
+    world.now = RETRY_S + 1
+    assert world.pool.refresh() == ["a@1"]
+    assert world.pool.problems == {}
+
+
+def test_a_base_that_is_missing_takes_down_nothing_but_its_students(tmp_path: Path) -> None:
+    world = World(tmp_path, keep=3)
+    for at, (version, base) in enumerate([("a@1", "tiny"), ("b@1", "missing"), ("c@1", "missing")]):
+        world.publish(version, at, base=base)
+    assert world.pool.refresh() == ["a@1"]
+    assert world.pool.problems == dict.fromkeys(["b@1", "c@1"], "There is no base model 'missing'.")
+
+
+def test_a_base_is_served_by_itself_beside_its_students(tmp_path: Path) -> None:
+    world = World(tmp_path, bases=("tiny", "missing"))
+    assert world.pool.refresh() == ["tiny"]
+    assert world.says("tiny") == "tiny"
+    world.publish("a@1", 1)
+    world.publish("b@1", 2, body="broken")
+    assert sorted(world.pool.refresh()) == ["a@1", "tiny"]
+    assert (world.says("tiny"), world.says("a@1")) == ("tiny", "tiny a@1")
+    assert sorted(world.pool.problems) == ["b@1", "missing"]
+    assert len(world.engines) == 1
+
+
+def test_a_version_with_weights_of_its_own_needs_no_adapter(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.publish("a@1", 1, kind="model")
+    assert world.pool.refresh() == ["a@1"]
+    assert world.engines[0].base == str(world.register.path("a@1") / MODEL_GGUF)
+    assert world.engines[0].adapters == []
+    assert world.says("a@1").endswith("model.gguf")
 
 
 def test_an_unknown_version_is_named_and_closing_lets_all_go(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import httpx
@@ -17,9 +18,16 @@ from tutelage.serving.student import Answer, Cancelled
 from tutelage.traffic.errors import BadInput, UnknownName
 from tutelage.traffic.sse import assemble_chat
 
-USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+USAGE = {
+    "prompt_tokens": 5,
+    "completion_tokens": 2,
+    "total_tokens": 7,
+    "prompt_tokens_details": {"cached_tokens": 3},
+}
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "ping", "arguments": "{}"}}]
-ANSWER = Answer({"role": "assistant", "content": None, "tool_calls": CALLS}, USAGE, -0.125, -0.5, "tool_calls")
+ANSWER = Answer(
+    {"role": "assistant", "content": None, "tool_calls": CALLS}, USAGE, -0.125, -0.5, "tool_calls", 0.25, 0.5
+)
 BODY: dict[str, Any] = {"model": "s@1", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -29,6 +37,7 @@ class ScriptedPool:
     versions = ("s@1",)
 
     def __init__(self, act: Callable[[Callable[[], bool]], Answer]) -> None:
+        self.problems: dict[str, str] = {}
         self.act, self.refreshed, self.closed = act, threading.Event(), False
 
     def get(self, version: str) -> "ScriptedPool":
@@ -67,6 +76,24 @@ def get(app: StudentServer, path: str, method: str = "GET") -> httpx.Response:
             return await client.request(method, path)
 
     return asyncio.run(go())
+
+
+async def hung_up(app: StudentServer, after: asyncio.Event) -> None:
+    """A call whose caller goes away: after the event, or after a moment where nobody sets it."""
+    messages = [{"type": "http.request", "body": httpx.Request("POST", "http://s", json=BODY).content}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(after.wait(), 0.2)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        return None
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": [], "query_string": b""}
+    await app.app(scope, receive, send)
 
 
 def failing(error: Exception) -> Callable[[Any], Answer]:
@@ -129,6 +156,11 @@ def test_invalid_output_says_why_and_what() -> None:
         ({"model": "s@1", "messages": []}, 400, "invalid_request"),
         ({**BODY, "tools": [{"type": "web_search"}]}, 400, "unsupported_content"),
         ({**BODY, "n": 2}, 400, "unsupported_content"),
+        ({**BODY, "logprobs": True}, 400, "unsupported_content"),
+        ({**BODY, "functions": [{"name": "f"}]}, 400, "unsupported_content"),
+        ({**BODY, "max_tokens": 0}, 400, "invalid_request"),
+        ({**BODY, "max_completion_tokens": "9"}, 400, "invalid_request"),
+        ({**BODY, "stop": [1]}, 400, "invalid_request"),
         ({**BODY, "model": "z@1"}, 404, "model_not_found"),
     ],
 )
@@ -152,10 +184,12 @@ def test_a_full_queue_refuses_at_once() -> None:
             first = [asyncio.create_task(client.post("/v1/chat/completions", json=BODY)) for _ in range(2)]
             await asyncio.to_thread(busy.acquire)
             for _ in range(500):
-                if (await client.get("/health")).json()["running"] == 2:
+                if (await client.get("/health")).json()["waiting"] == 1:
                     break
                 await asyncio.sleep(0.01)
             refused = await client.post("/v1/chat/completions", json=BODY)
+            assert refused.headers["retry-after"] == "1"
+            assert refused.json()["error"]["code"] == "queue_full"
             release.set()
             return [refused.status_code, *[(await task).status_code for task in first]]
 
@@ -206,34 +240,70 @@ def test_a_caller_that_hangs_up_stops_the_writing() -> None:
     app = server(endless)
 
     async def go() -> None:
-        messages = [{"type": "http.request", "body": httpx.Request("POST", "http://s", json=BODY).content}]
-
-        async def receive() -> dict[str, Any]:
-            if messages:
-                return messages.pop()
-            await asyncio.to_thread(started.wait, 20)
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            return None
-
-        scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": [], "query_string": b""}
-        await app.app(scope, receive, send)
+        began = asyncio.Event()
+        waiting = asyncio.create_task(hung_up(app, began))
+        await asyncio.to_thread(started.wait, 20)
+        began.set()
+        await waiting
 
     asyncio.run(go())
     assert stopped.is_set()
-    assert 'code="cancelled"} 1' in get(app, "/metrics").text
+    assert 'tutelage_student_answers_total{code="cancelled",model="s@1"} 1.0' in get(app, "/metrics").text
+
+
+def test_a_caller_that_hangs_up_while_it_waits_is_never_answered() -> None:
+    release, busy, answers = threading.Event(), threading.Semaphore(0), []
+
+    def slow(stop: Any) -> Answer:
+        busy.release()
+        release.wait(20)
+        answers.append(1)
+        return ANSWER
+
+    app = server(slow, slots=1)
+
+    async def go() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app.app), base_url="http://s") as client:
+            first = asyncio.create_task(client.post("/v1/chat/completions", json=BODY))
+            await asyncio.to_thread(busy.acquire)
+            await hung_up(app, asyncio.Event())
+            assert (await client.get("/health")).json()["waiting"] == 0
+            release.set()
+            await first
+
+    asyncio.run(go())
+    assert answers == [1]
 
 
 def test_models_health_metrics_and_refresh() -> None:
     app = server(lambda stop: ANSWER)
     ask(app)
+    ask(app, {**BODY, "model": "z@1"})
     assert [model["id"] for model in get(app, "/v1/models").json()["data"]] == ["s@1"]
-    assert get(app, "/health").json() == {"status": "ok", "students": ["s@1"], "running": 0}
+    health = {"status": "ok", "students": ["s@1"], "running": 0, "waiting": 0, "problems": []}
+    assert get(app, "/health").json() == health
     assert get(app, "/admin/refresh", "POST").json() == {"students": ["s@1"]}
     text = get(app, "/metrics").text
-    assert 'tutelage_student_answers_total{code="ok"} 1' in text
-    assert 'tutelage_student_tokens_total{direction="prompt"} 5' in text
+    for line in (
+        'tutelage_student_answers_total{code="ok",model="s@1"} 1.0',
+        'tutelage_student_answers_total{code="model_not_found",model=""} 1.0',
+        'tutelage_student_tokens_total{direction="prompt",model="s@1"} 5.0',
+        'tutelage_student_tokens_total{direction="cached",model="s@1"} 3.0',
+        "tutelage_student_queue_seconds_count 1.0",
+        "tutelage_student_prefill_seconds_sum 0.25",
+        "tutelage_student_decode_seconds_sum 0.5",
+        "tutelage_student_running 0.0",
+        "tutelage_student_waiting 0.0",
+        "tutelage_student_models 1.0",
+    ):
+        assert line in text, line
+
+
+def test_health_says_what_cannot_be_served() -> None:
+    pool = ScriptedPool(lambda stop: ANSWER)
+    pool.problems = {"b@2": "its adapter is broken"}
+    health = get(StudentServer(ServingOptions(data="unused"), cast(Any, pool)), "/health").json()
+    assert (health["status"], health["problems"]) == ("degraded", ["b@2: its adapter is broken"])
 
 
 def test_the_register_is_watched_while_it_runs() -> None:
