@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from ..serving.engine import Engine
 from ..serving.student import Student
 from ..traffic.calibration import Calibration
 from ..traffic.errors import TutelageError
-from ..traffic.students import ADAPTER, ADAPTER_GGUF, Manifest, PromptSpec, StudentRegister
+from ..traffic.students import ADAPTER, ADAPTER_GGUF, MODEL_GGUF, Manifest, PromptSpec, StudentRegister
 from .anchors import anchors
 from .canaries import Canary, Leaks, probe
 from .curate import Curated
@@ -53,12 +54,8 @@ class Examiner:
 
     def after_epoch(self, number: int, folder: Path) -> None:
         """Examine the weights in `folder` on `epoch_sessions` held-out sessions."""
-        gguf = folder.with_suffix(".gguf")
-        self.parts.convert(folder, gguf)
-        try:
-            answered = self._ask(gguf, self.work.options.epoch_sessions)
-        finally:
-            gguf.unlink()
+        with TemporaryDirectory(dir=folder.parent) as scratch:
+            answered = self._ask(convert(self.parts, folder, Path(scratch)), self.work.options.epoch_sessions)
         found = EpochScore(number, agreement(answered), reasons(answered))
         self.epochs.append(found)
         measured = found.agreement
@@ -73,68 +70,81 @@ class Examiner:
 
     def quick(self) -> Measure:
         """Agreement of the draft on all held-out sessions."""
-        return agreement(self._ask(self.work.draft / ADAPTER_GGUF, len(self.chosen.held_out)))
+        return agreement(self._ask(served_file(self.work.draft), len(self.chosen.held_out)))
 
     def _ask(self, gguf: Path, sessions: int) -> list[Answered]:
-        engine = self.parts.engine({"draft": gguf})
+        engine, adapter = self._served(gguf, "draft")
         try:
             questions = questions_of(self.chosen.held_out[:sessions])
-            return ask_all(Student(self.spec, engine, "draft"), questions, PARALLEL)
+            return ask_all(Student(self.spec, engine, adapter), questions, PARALLEL)
         finally:
             engine.close()
 
+    def _served(self, gguf: Path, name: str) -> tuple[Engine, str]:
+        """An engine with the weights in a file, and the adapter's name there: empty for a whole model."""
+        return (self.parts.whole(gguf), "") if gguf.name == MODEL_GGUF else (self.parts.engine({name: gguf}), name)
+
     def examine(self, version: str, previous: Manifest | None) -> "Examined":
         """The whole examination of the draft. `previous`: the version that has the agent's patterns now."""
-        draft = self.work.draft
         with ExitStack() as stack:
-            adapters = {version: draft / ADAPTER_GGUF}
-            beside = self._same_base(previous)
-            if previous and beside:
-                adapters[previous.version] = beside
-            engine = self.parts.engine(adapters)
+            engine, adapter = self._served(served_file(self.work.draft), version)
             stack.callback(engine.close)
+            base = engine
+            if not adapter:
+                base = self.parts.engine({})
+                stack.callback(base.close)
             found = evaluate(
-                Student(self.spec, engine, version),
+                Student(self.spec, engine, adapter),
                 self.chosen.held_out,
                 self.chosen.train,
-                base=Student(self.spec, engine),
+                base=Student(self.spec, base),
                 base_sessions=self.work.options.base_sessions,
-                previous=self._previous(previous, engine if beside else None, stack),
+                previous=self._previous(previous, stack),
                 parallel=PARALLEL,
                 progress=lambda fraction: self.work.log(Progress("evaluate", fraction)),
             )
-            forgotten, leaks = self._inspect(version, draft / ADAPTER, engine)
+            forgotten, leaks = self._inspect(engine, adapter, base)
         return Examined(found.scores, found.calibration, forgotten, leaks, list(self.epochs))
 
-    def _inspect(self, version: str, adapter: Path, engine: Engine) -> tuple[Forgetting | None, Leaks | None]:
-        prompts = anchors()[: self.work.options.anchors]
-        if not prompts and not self.canaries:
+    def _inspect(self, engine: Engine, adapter: str, base: Engine) -> tuple[Forgetting | None, Leaks | None]:
+        """What torch tells about the draft; nothing where neither anchors nor canaries are wanted."""
+        prompts, canaries = anchors()[: self.work.options.anchors], self.canaries
+        if not prompts and not canaries:
             return None, None
-        answers = base_answers(engine, prompts, self.spec)
-        with opened(self.parts.folder, adapter, self.work.options.threads) as weights:
-            leaks = probe(self.canaries, engine, version, self.spec, weights) if self.canaries else None
+        answers = base_answers(base, prompts, self.spec)
+        with opened(self.parts.folder, self.work.draft / ADAPTER, self.work.options.threads) as weights:
+            leaks = probe(canaries, engine, adapter, self.spec, weights) if canaries else None
             return forgetting(weights, answers), leaks
 
-    def _same_base(self, previous: Manifest | None) -> Path | None:
-        """The adapter of the previous version, if one engine can hold both."""
-        if previous is None or previous.base_digest != self.parts.digest:
-            return None
-        path = StudentRegister(self.work.data).path(previous.version) / ADAPTER_GGUF
-        return path if path.is_file() else None
-
-    def _previous(self, previous: Manifest | None, engine: Engine | None, stack: ExitStack) -> Previous | None:
+    def _previous(self, previous: Manifest | None, stack: ExitStack) -> Previous | None:
         """The version before as a contender; None where there is none, or it cannot be asked any more."""
         if previous is None:
             return None
         try:
-            if engine is None:
-                path = StudentRegister(self.work.data).path(previous.version) / ADAPTER_GGUF
-                engine = BaseParts(previous.base, self.work.options.threads).engine({previous.version: path})
-                stack.callback(engine.close)
+            same = previous.base_digest == self.parts.digest
+            parts = self.parts if same else BaseParts(previous.base, self.work.options.threads)
+            gguf = served_file(StudentRegister(self.work.data).path(previous.version))
+            engine = parts.whole(gguf) if previous.kind == "model" else parts.engine({previous.version: gguf})
         except TutelageError as error:
             self.work.notes.append(f"{previous.version}, the version before, could not be examined beside it: {error}")
             return None
+        stack.callback(engine.close)
         return Previous(previous.version, Student.of(previous, engine), previous.pattern_ids)
+
+
+def convert(parts: Parts, weights: Path, folder: Path) -> Path:
+    """The trained weights in the engine's form, in `folder`: an adapter or a whole model, as they are."""
+    if (weights / "adapter_config.json").is_file():
+        parts.convert(weights, folder / ADAPTER_GGUF)
+    else:
+        parts.convert_whole(weights, folder / MODEL_GGUF)
+    return served_file(folder)
+
+
+def served_file(folder: Path) -> Path:
+    """The file in a version's folder that an engine loads."""
+    whole = folder / MODEL_GGUF
+    return whole if whole.is_file() else folder / ADAPTER_GGUF
 
 
 @dataclass(frozen=True)

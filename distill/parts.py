@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..serving.bases import Base, hf_folder, resolve
 from ..serving.engine import Engine
 from ..serving.gguf_lora import convert_adapter
+from ..serving.gguf_whole import write_whole
 from ..serving.llama import LlamaEngine
 from ..traffic.errors import MissingExtra
 
@@ -42,6 +43,19 @@ class Parts(Protocol):
 
     def engine(self, adapters: Mapping[str, Path]) -> Engine:
         """The serving engine with these adapters; the caller closes it."""
+        ...
+
+    @property
+    def gguf(self) -> Path:
+        """The file that the engine serves the base from."""
+        ...
+
+    def convert_whole(self, model: Path, target: Path) -> None:
+        """Write whole trained weights in the engine's form."""
+        ...
+
+    def whole(self, model: Path) -> Engine:
+        """The serving engine on a whole model's GGUF, without adapters; the caller closes it."""
         ...
 
 
@@ -78,6 +92,16 @@ class BaseParts:
 
     def convert(self, adapter: Path, target: Path) -> None:
         convert_adapter(adapter, self._base.gguf, target)
+
+    @property
+    def gguf(self) -> Path:
+        return self._base.gguf
+
+    def convert_whole(self, model: Path, target: Path) -> None:
+        write_whole(model, self._base.gguf, target)
+
+    def whole(self, model: Path) -> Engine:
+        return LlamaEngine(model, slots=4, threads=self._threads, context=self._context)
 
     def engine(self, adapters: Mapping[str, Path]) -> Engine:
         return LlamaEngine(self._base.gguf, adapters, slots=4, threads=self._threads, context=self._context)

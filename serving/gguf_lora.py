@@ -13,7 +13,7 @@ from typing import Any
 
 from ..traffic.errors import BadInput, MissingExtra
 
-_MODULES = {
+MODULES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -36,14 +36,14 @@ def convert_adapter(adapter: Path, base_gguf: Path, target: Path) -> Path:
         raise MissingExtra("distill", error.name or "gguf") from error
     config = json.loads((adapter / "adapter_config.json").read_text())
     _check(config)
-    shape = _BaseShape(gguf.GGUFReader(base_gguf))
+    shape = BaseShape(gguf.GGUFReader(base_gguf))
     pairs = _pairs(load_file(adapter / "adapter_model.safetensors"))
     writer = gguf.GGUFWriter(target, shape.architecture)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(config["lora_alpha"]))
     for (layer, module), matrices in sorted(pairs.items()):
-        name = f"blk.{layer}.{_MODULES[module]}.weight"
+        name = f"blk.{layer}.{MODULES[module]}.weight"
         a, b = shape.checked(name, matrices)
         b = b * _correction(config, f"layers.{layer}.{module}", rank=a.shape[0])
         writer.add_tensor(f"{name}.lora_a", a)
@@ -55,7 +55,7 @@ def convert_adapter(adapter: Path, base_gguf: Path, target: Path) -> Path:
     return target
 
 
-class _BaseShape:
+class BaseShape:
     """What the adapter must fit: architecture, heads, and the shape of every weight."""
 
     def __init__(self, reader: Any) -> None:
@@ -106,8 +106,8 @@ def _pairs(tensors: dict[str, Any]) -> dict[tuple[int, str], dict[str, Any]]:
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for key, value in tensors.items():
         match = _KEY.fullmatch(key)
-        if match is None or match[2] not in _MODULES:
-            raise BadInput(f"The adapter changes {key!r}; only {', '.join(_MODULES)} can be served.")
+        if match is None or match[2] not in MODULES:
+            raise BadInput(f"The adapter changes {key!r}; only {', '.join(MODULES)} can be served.")
         found.setdefault((int(match[1]), match[2]), {})[match[3]] = value
     if not found:
         raise BadInput("The adapter holds no matrices.")

@@ -1,6 +1,7 @@
 """Base and student in torch: an adapter can be taken off, a whole model stands for itself."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,9 +23,9 @@ def base(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("whole", [False, True])
 def test_both_give_their_own_probabilities(base: Path, tmp_path: Path, whole: bool) -> None:
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     before = torch.log_softmax(model(input_ids=torch.tensor([IDS])).logits[0], dim=-1)
-    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    adapted: Any = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     after = torch.log_softmax(adapted(input_ids=torch.tensor([IDS])).logits[0], dim=-1)
     (adapted.merge_and_unload() if whole else adapted).save_pretrained(tmp_path / "student")
     threads = torch.get_num_threads()
