@@ -1,4 +1,4 @@
-"""The admin API's part for student versions: what there is, and taking one out of use."""
+"""The admin API's part for student versions: what there is, who learnt from a call, retiring and deleting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +44,34 @@ class StudentAdmin:
                     keeper.operate(pattern, "demote", order.actor, f"retired: {order.reason}", student=version)
         return self.register.retire(version, order.actor, order.reason, self.clock())
 
+    def delete(self, version: str) -> dict[str, str]:
+        """Remove a version and its files. Raises UnknownName, and BadInput while a route uses it."""
+        manifest, board = self.register.get(version), self.overview.keeper.board
+        for pattern in manifest.pattern_ids:
+            for state in board.states(pattern):
+                if state.student == version and state.state in ("shadow", *SERVING):
+                    raise BadInput(
+                        f"{version} is in {state.state} on the pattern {pattern}. Retire it first: "
+                        f"POST /api/students/{version}/retire, or the button on its page."
+                    )
+        self.register.delete(version)
+        return {"deleted": version}
+
+    def lineage(self, name: str) -> dict[str, object]:
+        """Which versions learnt from a call or a trajectory. An unknown one has taught nobody."""
+        found = self.register.learnt_from(name)
+        statuses = {one.version: one.status for one in self.register.list()}
+        rows = [
+            {
+                "version": version,
+                "status": statuses[version],
+                "rows": len(lessons),
+                "calls": sorted({call for lesson in lessons for call in lesson.call_ids}),
+            }
+            for version, lessons in found.items()
+        ]
+        return {"name": name, "versions": rows}
+
 
 def add_students(app: FastAPI, admin: StudentAdmin) -> None:
     """Add the routes under `/api/students`."""
@@ -55,6 +83,14 @@ def add_students(app: FastAPI, admin: StudentAdmin) -> None:
     @app.get("/api/students/{version}")
     def student(version: str) -> Response:
         return answer(admin.register.get(version))
+
+    @app.get("/api/lineage/{name}")
+    def lineage(name: str) -> Response:
+        return answer(admin.lineage(name))
+
+    @app.post("/api/students/{version}/delete")
+    async def delete(version: str) -> Response:
+        return answer(await run_in_threadpool(admin.delete, version))
 
     @app.post("/api/students/{version}/retire")
     async def retire(version: str, request: Request) -> Response:

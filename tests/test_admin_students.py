@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from dashboard_site import busy
 from starlette.testclient import TestClient
 
-from tutelage.traffic.students import RETIRED
+from tutelage.traffic.students import LINEAGE, RETIRED
 
 
 @pytest.fixture
@@ -43,3 +44,31 @@ def test_retiring_needs_a_reason_and_a_version(control_world: Any, api: TestClie
     assert api.post(path, json={}).status_code == 400
     assert api.post("/api/students/none@0/retire", json={"reason": "x"}).status_code == 404
     assert control_world.plane.keeper.board.state(control_world.pattern).state == "canary"
+
+
+def test_a_version_that_a_route_uses_is_not_deleted(control_world: Any, api: TestClient) -> None:
+    path = f"/api/students/{control_world.version}"
+    refused = api.post(f"{path}/delete")
+    assert refused.status_code == 400
+    assert "is in canary on the pattern" in refused.json()["error"]["message"]
+    assert api.get(path).status_code == 200
+    api.post(f"{path}/retire", json={"reason": "a better one"})
+    assert api.post(f"{path}/delete").json() == {"deleted": control_world.version}
+    assert api.get(path).status_code == 404
+    assert api.post(f"{path}/delete").status_code == 404
+    # What it did stays in the log, and the control plane starts as before.
+    control_world.reopen()
+    control_world.play(3)
+    control_world.idle()
+    assert control_world.plane.keeper.board.state(control_world.pattern).state == "quarantined"
+    assert control_world.plane.keeper.retell().equal
+
+
+def test_lineage_tells_who_learnt_from_a_call(control_world: Any, api: TestClient) -> None:
+    folder = control_world.data.students / control_world.version
+    row = {"row": "t1/0", "trajectory_id": "t1", "call_ids": ["c1", "c2"]}
+    (folder / LINEAGE).write_bytes(msgspec.json.encode(row) + b"\n")
+    found = {"version": control_world.version, "status": "candidate", "rows": 1, "calls": ["c1", "c2"]}
+    assert api.get("/api/lineage/t1").json() == {"name": "t1", "versions": [found]}
+    assert api.get("/api/lineage/c2").json()["versions"] == [found]
+    assert api.get("/api/lineage/c9").json() == {"name": "c9", "versions": []}
