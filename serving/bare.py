@@ -11,6 +11,7 @@ from typing import Any
 from ..traffic.students import PromptSpec
 from .engine import Engine
 from .render import CALL_CLOSE, CALL_OPEN, RENDER_VERSION
+from .schemas import Limits
 from .student import Student
 
 HOW_TO_CALL = (
@@ -28,6 +29,9 @@ def model_name(base: str) -> str:
 
 class BareBase(Student):
     """An untrained base as a student: everything is written out in its prompt."""
+
+    limits = Limits(string=200, items=8)
+    """What nobody has taught where to stop would go on until its tokens run out, and leave no valid answer."""
 
     def __init__(self, engine: Engine, max_tokens: int = 512) -> None:
         super().__init__(PromptSpec(mode="full", version=RENDER_VERSION), engine, max_tokens=max_tokens)

@@ -12,7 +12,7 @@ from typing import Any
 from .expected import Expected, expected
 from .gbnf import Rules, literal
 from .render import CALL_CLOSE, CALL_OPEN, Message
-from .schemas import SIZE_LIMIT, Compiler, Uncompilable
+from .schemas import LIMITS, SIZE_LIMIT, Compiler, Limits, Uncompilable
 
 THOUGHT_LIMIT = 200
 """Characters before a call that must come; none of them is `<`."""
@@ -31,14 +31,14 @@ def grammar_for(
     return grammar_of(expected(tools, tool_choice, parallel, response_format))
 
 
-def grammar_of(wanted: Expected) -> str:
+def grammar_of(wanted: Expected, limits: Limits = LIMITS) -> str:
     """GBNF of these answers. Raises Uncompilable."""
     rules, options = Rules(), []
     if wanted.tools:
         options.append("calls" if wanted.content is not None else "thought calls")
-        _put_calls(wanted, rules)
+        _put_calls(wanted, rules, limits)
     if wanted.content is not None and not wanted.must_call:
-        options.append(Compiler(wanted.content, rules, "response_format").compile(wanted.content))
+        options.append(Compiler(wanted.content, rules, "response_format", limits).compile(wanted.content))
     elif not wanted.must_call:
         options += [f"{_FIRST} text0", '"<" text1']
     if wanted.must_call:
@@ -55,8 +55,8 @@ def grammar_of(wanted: Expected) -> str:
     return text
 
 
-def _put_calls(wanted: Expected, rules: Rules) -> None:
-    names = [rules.add("tool", _call(tool["function"], rules)) for tool in wanted.tools]
+def _put_calls(wanted: Expected, rules: Rules, limits: Limits) -> None:
+    names = [rules.add("tool", _call(tool["function"], rules, limits)) for tool in wanted.tools]
     more = f' ("\\n" call){{0,{wanted.most_calls - 1}}}' if wanted.most_calls > 1 else ""
     rules.put("call", f"{literal(CALL_OPEN)} ({' | '.join(names)}) {literal(CALL_CLOSE)}")
     rules.put("calls", f"call{more}")
@@ -71,10 +71,10 @@ def _put_text(rules: Rules) -> None:
         rules.put(f"text{read}", f"({other} | {again}{onward})?")
 
 
-def _call(function: Message, rules: Rules) -> str:
+def _call(function: Message, rules: Rules, limits: Limits) -> str:
     schema = function.get("parameters") or {"properties": {}}
     if not isinstance(schema, dict):
         raise Uncompilable(f"{function['name']}: `parameters` is no JSON schema")
-    arguments = Compiler(schema, rules, function["name"]).compile({"type": "object", **schema})
+    arguments = Compiler(schema, rules, function["name"], limits).compile({"type": "object", **schema})
     head = '{"name":' + json.dumps(function["name"], ensure_ascii=False) + ',"arguments":'
     return f'{literal(head)} {arguments} "}}"'

@@ -9,7 +9,7 @@ that no value within these limits can fit is refused before anything is written,
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..traffic.errors import BadInput
 from ..traffic.schema import check, types_of
@@ -18,10 +18,6 @@ from .gbnf import Impossible, Rules, literal, repeated
 from .numbers import integer, number
 from .regexes import string_pattern
 
-STRING_LIMIT = 1024
-"""Characters of a string whose schema sets no smaller bound."""
-ITEMS_LIMIT = 32
-"""Items of an array whose schema sets no smaller bound."""
 SIZE_LIMIT = 200_000
 """Characters of a grammar; reading a longer one would take longer than the answer."""
 DEPTH_LIMIT = 3
@@ -53,6 +49,18 @@ FORMATS = {
 """Formats that are kept to. Times may lack their zone, as most models write them; other formats bind nothing."""
 
 
+class Limits(NamedTuple):
+    """Where values without bounds of their own end."""
+
+    string: int = 1024
+    """Characters of a string."""
+    items: int = 32
+    """Items of an array, and names of an object that may have any."""
+
+
+LIMITS = Limits()
+
+
 class Uncompilable(BadInput):
     """A schema has no grammar; the message says where and why."""
 
@@ -60,9 +68,9 @@ class Uncompilable(BadInput):
 class Compiler:
     """Turns the parts of one schema into rules."""
 
-    def __init__(self, root: Any, rules: Rules, where: str) -> None:
+    def __init__(self, root: Any, rules: Rules, where: str, limits: Limits = LIMITS) -> None:
         """`root` is what `$ref` starts from, `where` its name in messages."""
-        self._root, self._rules = root, rules
+        self._root, self._rules, self._limits = root, rules, limits
         self._path = [where]
         self._open: list[Any] = []
         self._work = 0
@@ -81,7 +89,10 @@ class Compiler:
         kinds = [self._string({}), number({}, self._rules), self._word("true", "false", "null")]
         if depth:
             inner = self.free(depth - 1)
-            kinds += [self._mapping(self._string(_KEY), inner), self._list(inner, 0, ITEMS_LIMIT)]
+            kinds += [
+                self._mapping(self._string(_KEY), inner, 0, self._limits.items),
+                self._list(inner, 0, self._limits.items),
+            ]
         return self._rules.add("any", " | ".join(kinds))
 
     def _rule(self, schema: Any) -> str:
@@ -219,7 +230,7 @@ class Compiler:
     def _open_object(self, schema: Mapping[str, Any]) -> str:
         """An object about whose names nothing is said, or only their form."""
         patterns, others = schema.get("patternProperties") or {}, schema.get("additionalProperties", True)
-        low, high = _bounds(schema, "Properties", ITEMS_LIMIT)
+        low, high = _bounds(schema, "Properties", self._limits.items)
         if (others is False or "properties" in schema) and not patterns:
             high = 0
         if not high:
@@ -230,7 +241,7 @@ class Compiler:
         free = value is True or value == {}
         return self._mapping(self._rule(key), self.free(FREE_DEPTH - 1) if free else self._rule(value), low, high)
 
-    def _mapping(self, key: str, value: str, low: int = 0, high: int = ITEMS_LIMIT) -> str:
+    def _mapping(self, key: str, value: str, low: int, high: int) -> str:
         pair = self._rules.add("pair", f'{key} ":" {value}')
         return self._rules.add("obj", f'"{{" {self._series(pair, low, high)} "}}"')
 
@@ -242,7 +253,7 @@ class Compiler:
         return name + more if low else f"({name}{more})?"
 
     def _array(self, schema: Mapping[str, Any]) -> str:
-        low, high = _bounds(schema, "Items", ITEMS_LIMIT)
+        low, high = _bounds(schema, "Items", self._limits.items)
         items, firsts = schema.get("items", True), schema.get("prefixItems") or []
         if isinstance(items, list):  # before draft 2020-12
             items, firsts = schema.get("additionalItems", True), items
@@ -263,7 +274,7 @@ class Compiler:
         return self._rules.add("arr", f'"[" {body} "]"' if low else f'"[" ({body})? "]"')
 
     def _string(self, schema: Mapping[str, Any]) -> str:
-        low, high = _bounds(schema, "Length", STRING_LIMIT)
+        low, high = _bounds(schema, "Length", self._limits.string)
         pattern = schema.get("pattern") or FORMATS.get(schema.get("format", ""))
         if pattern:
             # One that no grammar can express is left to the check.
