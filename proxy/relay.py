@@ -90,6 +90,7 @@ class Relay:
         sent = [(n, v) for n, v in headers.to_student(call.headers) if n not in ("content-type", "content-encoding")]
         sent += [
             ("content-type", "application/json"),
+            ("x-tutelage-pattern", call.pattern),
             (TIMEOUT_HEADER, f"{SERVER_SHARE * 1000 * self.student_timeout_s:.0f}"),
         ]
         url = f"{self.student_url}/chat/completions"

@@ -206,6 +206,8 @@ class Runner:
         asked = self._asked(str(task.request.get("model") or ""))
         body = json.dumps(question(task) | ({"model": asked.model} if asked.model else {})).encode()
         headers = {"content-type": "application/json", **asked.headers}
+        if self._kind == SHADOW:
+            headers |= {"x-tutelage-pattern": task.pattern_id, "x-tutelage-copy": SHADOW}
         started = time.monotonic()
         try:
             async with asyncio.timeout(asked.timeout_s):

@@ -19,6 +19,7 @@ SHED = (
     "student_model_not_found",
     "student_breaker_open",
     "low_confidence",
+    "student_low_confidence",
 )
 LATE = ("student_queue_timeout", "student_timeout_busy")
 NO_LABEL = (*SHED, *LATE)

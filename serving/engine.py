@@ -117,3 +117,25 @@ class SharedPrompt(Protocol):
     ) -> list[Generation]:
         """`count` continuations, as `generate` makes one."""
         ...
+
+
+def several(
+    engine: Engine,
+    count: int,
+    prompt_ids: Sequence[int],
+    adapter: str = "",
+    grammar: str | None = None,
+    max_tokens: int = 512,
+    sampling: Sampling = GREEDY,
+    stop: Sequence[str] = (),
+    should_stop: Callable[[], bool] | None = None,
+) -> list[Generation]:
+    """`count` continuations by any engine: together where it can, else one after the other."""
+    if count > 1 and isinstance(engine, SharedPrompt):
+        return engine.generate_many(count, prompt_ids, adapter, grammar, max_tokens, sampling, stop, should_stop)
+    return [
+        engine.generate(
+            prompt_ids, adapter, grammar, max_tokens=max_tokens, sampling=sampling, stop=stop, should_stop=should_stop
+        )
+        for _ in range(count)
+    ]

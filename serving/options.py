@@ -1,6 +1,6 @@
 """Settings of the student server, given as JSON in the environment variable TUTELAGE_OPTIONS."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,8 @@ class ServingOptions:
     fast_weights: bool = True
     """For `llama`: serve bases under 1 GiB from a copy in Q8_0 where their own format is slow on CPUs; it takes up to
     twice the memory."""
+    samples: dict[str, int] = field(default_factory=dict)
+    """Answers that are drawn for a call, of which the action that most agree on is served: pattern id, or `*` for all,
+    to their number (4 or 8; 1: written once). Each costs the time of an answer, and its tokens are counted."""
+    least_share: float = 0.5
+    """With `samples`: the share of the drawn answers that must agree, 0 to 1; else the call goes to the teacher."""

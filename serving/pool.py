@@ -16,30 +16,14 @@ from ..traffic.errors import TutelageError, UnknownName
 from ..traffic.layout import DataDir
 from ..traffic.students import ADAPTER_GGUF, MODEL_GGUF, Manifest, StudentRegister
 from .bare import BareBase, model_name
-from .bases import resolve
 from .engine import Engine
-from .llama import LlamaEngine
-from .memory import require_memory
+from .engines import MakeEngine, engines_for
 from .options import ServingOptions
 from .student import Student
 
 RETRY_S = 300.0
 """Time until what could not be loaded is tried again: memory may be free by then, or a file whole."""
-MakeEngine = Callable[[str, dict[str, Path]], Engine]
-"""Builds an engine for the base of that name with these adapters."""
-
 _log = logging.getLogger(__name__)
-
-
-def llama_engines(options: ServingOptions) -> MakeEngine:
-    """Real engines, as the options say."""
-
-    def make(base: str, adapters: dict[str, Path]) -> Engine:
-        gguf = resolve(base).gguf
-        require_memory(gguf)
-        return LlamaEngine(gguf, adapters, slots=options.slots, threads=options.threads, context=options.context)
-
-    return make
 
 
 class _Problem(NamedTuple):
@@ -57,7 +41,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
-        self._make, self._clock = make_engine or llama_engines(options), clock
+        self._make, self._clock = make_engine or engines_for(options), clock
         self._register = StudentRegister(DataDir(Path(options.data)))
         self._engines: dict[str, Engine] = {}
         self._adapters: dict[str, dict[str, Path]] = {}

@@ -22,9 +22,10 @@ from starlette.routing import Route
 from .meters import Meters
 from .options import ServingOptions
 from .pool import Pool
+from .sag import voting_for
 from .schedule import Slots
 from .student import Answer, Cancelled
-from .wire import Refused, checked, refusal, response, time_limit
+from .wire import COPY_HEADER, PATTERN_HEADER, Refused, checked, refusal, response, time_limit
 
 DEADLINE_S = 60.0
 """Longest time for one answer, waiting included; `x-tutelage-timeout-ms` of a request sets less."""
@@ -40,7 +41,7 @@ class StudentServer:
     """The endpoints over a pool. `app` is the ASGI application."""
 
     def __init__(self, options: ServingOptions, pool: Pool | None = None) -> None:
-        self._pool = pool or Pool(options)
+        self._options, self._pool = options, pool or Pool(options)
         self._writers = ThreadPoolExecutor(options.slots, thread_name_prefix="student")
         self._slots = Slots(options.slots, options.queue)
         self._meters = Meters(
@@ -104,6 +105,7 @@ class StudentServer:
         """The student's answer, given up when the caller hangs up or its time is over; and how long it waited, in s."""
         began, limit = time.monotonic(), time_limit(request.headers.get("x-tutelage-timeout-ms"), DEADLINE_S)
         ticket = self._slots.enter(body["model"], _ANSWER_COST + size / _BYTES_A_TOKEN)
+        pattern, served = request.headers.get(PATTERN_HEADER, ""), COPY_HEADER not in request.headers
         gone, queued = asyncio.create_task(_hang_up(request)), 0.0
         try:
             await asyncio.wait({ticket.turn, gone}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +120,9 @@ class StudentServer:
                 return gone.done() or time.monotonic() > began + limit
 
             def write() -> Answer:
-                return self._pool.get(body["model"]).answer(body, over)
+                student = self._pool.get(body["model"])
+                voting = voting_for(pattern, self._options.samples, self._options.least_share)
+                return voting.answer(student, body, over, served) if voting else student.answer(body, over)
 
             return await asyncio.get_running_loop().run_in_executor(self._writers, write), queued
         except Cancelled:

@@ -4,6 +4,7 @@ The same object serves agents and is scored by the evaluation, so that a score s
 greedily whatever temperature the request asks for: an action is compared with the teacher's, not sampled for variety.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ from typing import Any
 
 import msgspec
 
+from ..traffic.calibration import Calibration
 from ..traffic.canonical import loads
 from ..traffic.errors import BadInput
 from ..traffic.students import Manifest, PromptSpec
-from .engine import ContextTooLong, Engine
+from .confidence import confidence_of
+from .engine import GREEDY, ContextTooLong, Engine, Generation, Sampling, several
 from .expected import Expected, expected
 from .grammar import grammar_of
 from .grounding import grounded
 from .render import CALL_OPEN, InvalidOutput, Message, parse_action, prompt_segments, token_ids
+from .schemas import LIMITS, Limits
 from .validation import check_calls, check_value, require_valid
 
 _MARGIN = 16
@@ -39,7 +43,7 @@ class Answer:
     usage: dict[str, Any]
     """Token counts of OpenAI's form."""
     mean_logprob: float
-    """Mean log-probability of the answer's tokens: the confidence."""
+    """Mean log-probability of the action's tokens; see `confidence`."""
     min_logprob: float
     finish: str
     """`stop` or `tool_calls`."""
@@ -47,19 +51,39 @@ class Answer:
     """Seconds until its first token."""
     decode_s: float = 0.0
     """Seconds from then to its end."""
+    vote_share: float | None = None
+    """Share of drawn answers that agree with this one; None: it was written once. See `sag`."""
+    probability: float | None = None
+    """That it is right, by the version's calibration; None without one, and where it was elected."""
+
+    @property
+    def score(self) -> float:
+        """What the confidence threshold looks at: the mean log-probability, or the log of the vote share."""
+        return self.mean_logprob if self.vote_share is None else math.log(self.vote_share)
 
 
 class Student:
     """A prompt form and an adapter on an engine."""
 
-    def __init__(self, spec: PromptSpec, engine: Engine, adapter: str = "", max_tokens: int = 512) -> None:
+    limits = LIMITS
+    """Where its strings and lists end when their schemas set no bounds."""
+
+    def __init__(
+        self,
+        spec: PromptSpec,
+        engine: Engine,
+        adapter: str = "",
+        max_tokens: int = 512,
+        calibration: Calibration | None = None,
+    ) -> None:
         """`adapter` is a name that the engine has loaded; empty: the base alone."""
         self._spec, self._engine, self._adapter, self._max_tokens = spec, engine, adapter, max_tokens
+        self._calibration = calibration
 
     @classmethod
     def of(cls, manifest: Manifest, engine: Engine, max_tokens: int = 512) -> "Student":
         """The student of a registered version; its adapter is loaded under the version's name."""
-        return cls(manifest.prompt, engine, manifest.version, max_tokens)
+        return cls(manifest.prompt, engine, manifest.version, max_tokens, manifest.calibration)
 
     def prompt_ids(self, request: dict[str, Any]) -> list[int]:
         """What the student reads for a request. Raises BadInput for content that is no text."""
@@ -71,29 +95,62 @@ class Student:
 
         Raises InvalidOutput when what it wrote is no valid action, ContextTooLong, Cancelled when `should_stop` said
         so, BadInput for content that it cannot read, Uncompilable for a schema that no grammar can hold it to."""
+        [made] = self.draw(request, 1, GREEDY, should_stop)
+        if isinstance(made, InvalidOutput):
+            raise made
+        return made
+
+    def draw(
+        self,
+        request: dict[str, Any],
+        count: int,
+        sampling: Sampling,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[Answer | InvalidOutput]:
+        """`count` answers to the same request, those that are no valid action as their InvalidOutput. The prompt is
+        read once where the engine can; the usage of each counts the tokens of all. Raises as `answer` does."""
         tools = request.get("tools") or []
-        wanted, grammar = _wanted(request, tools, grounded(request["messages"], tools, self._spec))
+        wanted, grammar = _wanted(request, tools, grounded(request["messages"], tools, self._spec), self.limits)
         prompt = self.prompt_ids(request)
         room = self._engine.context - len(prompt)
         if room < _MARGIN:
             raise ContextTooLong(f"The prompt has {len(prompt)} tokens, the student's context {self._engine.context}.")
         times = _Times(should_stop)
-        made = self._engine.generate(
+        drawn = several(
+            self._engine,
+            count,
             prompt,
             self._adapter,
             grammar,
-            max_tokens=min(room, _asked_tokens(request, self._max_tokens)),
-            stop=_stops(request.get("stop")),
-            should_stop=times.look,
+            min(room, _asked_tokens(request, self._max_tokens)),
+            sampling,
+            _stops(request.get("stop")),
+            times.look,
         )
-        if made.finish == "cancelled":
+        if any(made.finish == "cancelled" for made in drawn):
             raise Cancelled
+        usage = _usage(len(prompt), sum(made.token_count for made in drawn), drawn[0].cached_tokens)
+        spent = times.spent()
+        return [self._answer(made, tools, wanted, usage, spent) for made in drawn]
+
+    def _answer(
+        self,
+        made: Generation,
+        tools: Sequence[Message],
+        wanted: Expected,
+        usage: dict[str, Any],
+        spent: tuple[float, float],
+    ) -> Answer | InvalidOutput:
         if made.finish == "length":
-            raise InvalidOutput("length", made.text)
-        message = _read(made.text, tools, wanted)
-        usage = _usage(len(prompt), made.token_count, made.cached_tokens)
+            return InvalidOutput("length", made.text)
+        try:
+            message = _read(made.text, tools, wanted)
+        except InvalidOutput as error:
+            return error
+        sure = confidence_of(made)
         finish = "tool_calls" if message.get("tool_calls") else "stop"
-        return Answer(message, usage, made.mean_logprob, made.min_logprob, finish, *times.spent())
+        probability = self._calibration.calibrated(sure.mean) if self._calibration else None
+        return Answer(message, usage, sure.mean, sure.lowest, finish, *spent, probability=probability)
 
 
 class _Times:
@@ -138,7 +195,9 @@ def _json(text: str) -> Any:
         raise InvalidOutput("bad_json") from None
 
 
-def _wanted(request: dict[str, Any], tools: Sequence[Message], held: Sequence[Message]) -> tuple[Expected, str | None]:
+def _wanted(
+    request: dict[str, Any], tools: Sequence[Message], held: Sequence[Message], limits: Limits
+) -> tuple[Expected, str | None]:
     """What the answer may be, and its grammar: made of `held`, the tools with the values that this prompt allows."""
     rest = (
         request.get("tool_choice"),
@@ -149,7 +208,7 @@ def _wanted(request: dict[str, Any], tools: Sequence[Message], held: Sequence[Me
         wanted = _expected(msgspec.json.encode((tools, *rest)))
         if not tools and wanted.content is None:
             return wanted, None
-        return wanted, _grammar(msgspec.json.encode((held, *rest)))
+        return wanted, _grammar(msgspec.json.encode((held, *rest)), limits)
     except UnicodeEncodeError:
         raise BadInput("The tools hold characters that are none (lone surrogates).") from None
 
@@ -165,8 +224,8 @@ def _expected(fields: bytes) -> Expected:
 
 
 @lru_cache(maxsize=256)
-def _grammar(fields: bytes) -> str:
-    return grammar_of(expected(*msgspec.json.decode(fields)))
+def _grammar(fields: bytes, limits: Limits) -> str:
+    return grammar_of(expected(*msgspec.json.decode(fields)), limits)
 
 
 def _asked_tokens(request: dict[str, Any], limit: int) -> int:

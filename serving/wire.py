@@ -14,11 +14,16 @@ from ..traffic.errors import BadInput, UnknownName
 from ..traffic.sse import frames_of
 from .engine import ContextTooLong, EngineError
 from .render import InvalidOutput
+from .sag import Undecided
 from .schedule import QueueFull
 from .schemas import Uncompilable
 from .student import Answer
 
 _REFUSED = ("logprobs", "top_logprobs", "audio", "functions", "function_call", "prediction", "web_search_options")
+PATTERN_HEADER = "x-tutelage-pattern"
+"""Pattern id of the call, as the proxy knows it."""
+COPY_HEADER = "x-tutelage-copy"
+"""Set where the answer is compared and never served: it may be as unsure as it is."""
 _log = logging.getLogger(__name__)
 
 
@@ -87,6 +92,8 @@ def refusal(error: Exception) -> Refused:
         case InvalidOutput():
             message = f"The student's answer is not a valid action: {error.reason}."
             return Refused(422, "invalid_output", message, reason=error.reason, output=error.text[:4000])
+        case Undecided():
+            return Refused(422, "low_confidence", str(error), share=error.share)
         case ContextTooLong():
             return Refused(400, "context_length_exceeded", str(error))
         case Uncompilable():
@@ -117,9 +124,15 @@ def response(body: dict[str, Any], answer: Answer) -> Response:
         "choices": [{"index": 0, "message": answer.message, "logprobs": None, "finish_reason": answer.finish}],
         "usage": answer.usage,
     }
-    headers = {"x-tutelage-confidence": f"{answer.mean_logprob:.6f}"}
+    headers = _confidence(answer)
     if not body.get("stream"):
         return JSONResponse(completion, headers=headers)
     options = body.get("stream_options")
     include_usage = bool(isinstance(options, dict) and options.get("include_usage"))
     return Response(b"".join(frames_of(completion, include_usage)), media_type="text/event-stream", headers=headers)
+
+
+def _confidence(answer: Answer) -> dict[str, str]:
+    """How sure the student is: the score that thresholds look at, and what else is known."""
+    told = {"confidence": answer.score, "lowest": answer.min_logprob, "probability": answer.probability}
+    return {f"x-tutelage-{name}": f"{value:.6f}" for name, value in told.items() if value is not None}

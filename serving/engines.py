@@ -1,0 +1,106 @@
+"""Which engine serves, by `[serving] engine`, and what is wrong with that choice before anything is loaded.
+
+llama         llama.cpp in the student server's process: the default, on CPUs and at the edge
+transformers  the reference: full precision, one answer at a time
+vllm          a vLLM server; adapters are loaded and unloaded through its API
+remote        any server that completes token ids; its adapters are its own business
+"""
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from ..traffic.errors import BadInput
+from ..traffic.layout import DataDir
+from .bases import Base, hf_folder, resolve
+from .engine import Engine
+from .hf_engine import HfEngine
+from .llama import LlamaEngine
+from .memory import require_memory
+from .options import ServingOptions
+from .remote_engine import RemoteEngine
+from .requantise import fast_file
+from .vllm_lora import VllmAdapters
+
+MakeEngine = Callable[[str, dict[str, Path]], Engine]
+"""Builds an engine for the base of that name with these adapters."""
+_PACKAGES = {
+    "llama": ("serving", ("xllamacpp", "gguf")),
+    "transformers": ("distill", ("torch", "transformers", "peft", "llguidance", "gguf")),
+    "vllm": ("", ()),
+    "remote": ("", ()),
+}
+
+
+class Problem(NamedTuple):
+    """Something that keeps the chosen engine from serving."""
+
+    what: str
+    advice: str
+
+
+def engines_for(options: ServingOptions) -> MakeEngine:
+    """How engines are built with these options. Raises BadInput for options that cannot work."""
+    if problems := check(options):
+        raise BadInput(" ".join(f"{problem.what}. {problem.advice}" for problem in problems))
+    makers = {"llama": _llama, "transformers": _transformers, "vllm": _remote, "remote": _remote}
+    make = makers[options.engine]
+    return lambda base, adapters: make(options, base, adapters)
+
+
+def check(options: ServingOptions, installed: Callable[[str], bool] | None = None) -> list[Problem]:
+    """What is wrong with the choice of engine, without loading or asking anything. Empty: nothing."""
+    if options.engine not in _PACKAGES:
+        return [Problem(f"There is no engine {options.engine!r}", f"Set serving.engine to {' or '.join(_PACKAGES)}.")]
+    found = []
+    extra, packages = _PACKAGES[options.engine]
+    missing = [package for package in packages if not (installed or _is_installed)(package)]
+    if missing:
+        what = f"The engine {options.engine} needs {', '.join(missing)}"
+        found.append(Problem(what, f"Run: pip install 'tutelage[{extra}]'"))
+    if options.engine in ("vllm", "remote"):
+        if urlsplit(options.engine_url).scheme not in ("http", "https"):
+            advice = "Set serving.engine_url to its base URL, which ends with /v1."
+            found.append(Problem(f"The engine {options.engine} is a server and needs an address", advice))
+        if options.engine_key_env and not os.environ.get(options.engine_key_env):
+            what = f"{options.engine_key_env}, named by serving.engine_key_env, is not set"
+            found.append(Problem(what, f"Set it to the key of {options.engine_url}."))
+    elif options.engine_url:
+        advice = "Set serving.engine to vllm or remote, or leave engine_url away."
+        found.append(Problem(f"The engine {options.engine} runs here and uses no serving.engine_url", advice))
+    return found
+
+
+def served_weights(base: Base, fast: bool = True) -> Path:
+    """The file that llama.cpp loads for a base. Raises BadInput when it does not fit into memory."""
+    file = fast_file(base) if fast else base.gguf
+    require_memory(file)
+    return file
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _llama(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> Engine:
+    file = served_weights(resolve(base), options.fast_weights)
+    return LlamaEngine(file, adapters, slots=options.slots, threads=options.threads, context=options.context)
+
+
+def _transformers(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> Engine:
+    folder = hf_folder(resolve(base))
+    require_memory(folder / "model.safetensors")
+    return HfEngine(folder, adapters, threads=options.threads, context=options.context, device=options.engine_device)
+
+
+def _remote(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> Engine:
+    key = os.environ.get(options.engine_key_env, "") if options.engine_key_env else ""
+    url, students = options.engine_url, DataDir(Path(options.data)).students
+    loader = None
+    if options.engine == "vllm":
+        loader = VllmAdapters(url, key=key, here=students, there=options.engine_students)
+    model = options.engine_model or base
+    return RemoteEngine(url, model, adapters, context=options.context, key=key, loader=loader)

@@ -1,0 +1,244 @@
+"""The reference engine: transformers and peft, one answer at a time.
+
+Written to be read and to be right, not to be fast: full precision, an ordinary loop over tokens, every score taken
+from the model's own logits. Tests hold the fast engines to it, and it serves models that they cannot load.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from ..traffic.errors import BadInput, MissingExtra, UnknownName
+from ..traffic.students import ADAPTER
+from .constraint import Constraint, Progress
+from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, TokenScore
+from .threads import quiet_threads
+
+
+class HfEngine:
+    """A Hugging Face folder with peft adapters. Safe to call from several threads; the calls take turns."""
+
+    def __init__(
+        self,
+        folder: Path,
+        adapters: Mapping[str, Path] | None = None,
+        *,
+        threads: int = 0,
+        context: int = 4096,
+        device: str = "cpu",
+    ) -> None:
+        """`folder` holds model and tokenizer; an adapter is peft's folder, or the GGUF that lies beside it.
+
+        Raises BadInput for a folder or adapter that cannot be loaded, MissingExtra."""
+        quiet_threads()
+        try:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+        except ImportError as error:
+            raise MissingExtra("distill", error.name or "transformers") from error
+        if threads:
+            torch.set_num_threads(threads)
+        self._torch, self._device, self._context = torch, device, context
+        # peft's choice of adapter is a state of the model: whoever writes holds the lock for the whole answer.
+        self._turn = threading.Lock()
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"The model in {folder} cannot be loaded: {error}") from error
+        self._model: Any = model.to(device).eval()
+        self._ends = _end_tokens(self._model, self._tokenizer)
+        self._constraint = Constraint(self._tokenizer, int(self._model.get_output_embeddings().weight.shape[0]))
+        self._names: dict[str, str] = {}
+        self._made = 0
+        self.set_adapters(adapters or {})
+
+    @property
+    def context(self) -> int:
+        return self._context
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the loaded adapters."""
+        return list(self._names)
+
+    def set_adapters(self, adapters: Mapping[str, Path]) -> None:
+        """Serve exactly these from now on; a call that runs finishes first. Raises BadInput, and then keeps the old."""
+        with self._turn:
+            old, fresh = dict(self._names), {}
+            try:
+                for name, path in adapters.items():
+                    fresh[name] = old.pop(name, None) or self._load(path)
+            except Exception as error:
+                for inner in set(fresh.values()) - set(self._names.values()):
+                    self._model.delete_adapter(inner)
+                raise BadInput(f"The adapters {list(adapters)} cannot be loaded: {error}") from error
+            self._names = fresh
+            for inner in old.values():
+                self._model.delete_adapter(inner)
+
+    def close(self) -> None:
+        with self._turn:
+            self._model, self._names = None, {}
+
+    def tokenise(self, text: str) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def generate(
+        self,
+        prompt_ids: Sequence[int],
+        adapter: str = "",
+        grammar: str | None = None,
+        max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[str] = (),
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Generation:
+        return self.generate_many(1, prompt_ids, adapter, grammar, max_tokens, sampling, stop, should_stop)[0]
+
+    def generate_many(
+        self,
+        count: int,
+        prompt_ids: Sequence[int],
+        adapter: str = "",
+        grammar: str | None = None,
+        max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[str] = (),
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[Generation]:
+        """`count` continuations, one after the other; the prompt is read once."""
+        if len(prompt_ids) >= self._context:
+            raise ContextTooLong(f"The prompt has {len(prompt_ids)} tokens, the context is {self._context}.")
+        limit = min(max_tokens, self._context - len(prompt_ids))
+        draw = _Draw(self._torch, sampling)
+        with self._turn, self._torch.inference_mode(), self._chosen(adapter):
+            logits, cache = self._read(list(prompt_ids), None)
+            made = []
+            for number in range(count):
+                progress = self._constraint.begin(grammar) if grammar else None
+                writing = _Writing(self._constraint, self._ends, limit, tuple(stop), should_stop)
+                rest = copy.deepcopy(cache) if number + 1 < count else cache
+                self._write(writing, logits, rest, progress, draw)
+                made.append(writing.generation(len(prompt_ids)))
+        return made
+
+    def _write(self, writing: "_Writing", logits: Any, cache: Any, progress: Progress | None, draw: "_Draw") -> None:
+        while True:
+            allowed = logits.clone()
+            if progress:
+                progress.restrict(allowed)
+            token = draw.token(allowed)
+            if not writing.take(token, float(logits.log_softmax(-1)[0, token])):
+                return
+            if progress:
+                progress.take(token)
+            logits, cache = self._read([token], cache)
+
+    def _read(self, ids: list[int], cache: Any) -> tuple[Any, Any]:
+        """Logits (1 × vocabulary, float32) behind the last of `ids`, and the cache with them."""
+        if self._model is None:
+            raise EngineError("the engine is closed")
+        given = self._torch.tensor([ids], device=self._device)
+        out = self._model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return out.logits[:, -1].float().cpu(), out.past_key_values
+
+    def _chosen(self, adapter: str) -> AbstractContextManager[Any]:
+        if adapter:
+            if adapter not in self._names:
+                raise UnknownName(f"The adapter {adapter!r} is not loaded. Loaded: {', '.join(self._names) or 'none'}.")
+            self._model.set_adapter(self._names[adapter])
+            return nullcontext()
+        return self._model.disable_adapter() if self._names else nullcontext()
+
+    def _load(self, path: Path) -> str:
+        try:
+            from peft import PeftModel
+        except ImportError as error:
+            raise MissingExtra("distill", "peft") from error
+        folder = path if path.is_dir() else path.parent / ADAPTER
+        if not (folder / "adapter_config.json").is_file():
+            raise BadInput(f"Expected a peft adapter in {folder}.")
+        self._made += 1
+        # Module names may hold no dot, names of versions may.
+        name = f"adapter_{self._made}"
+        if isinstance(self._model, PeftModel):
+            self._model.load_adapter(str(folder), name)
+        else:
+            self._model = PeftModel.from_pretrained(self._model, str(folder), adapter_name=name)
+        self._model.eval()
+        return name
+
+
+class _Draw:
+    """Chooses tokens."""
+
+    def __init__(self, torch: Any, sampling: Sampling) -> None:
+        self._torch, self._sampling = torch, sampling
+        self._random = torch.Generator()
+        if sampling.seed is None:
+            self._random.seed()
+        else:
+            self._random.manual_seed(sampling.seed)
+
+    def token(self, logits: Any) -> int:
+        """One token for logits of shape 1 × vocabulary; minus infinity is never chosen."""
+        if not self._sampling.temperature:
+            return int(logits.argmax())
+        chances, order = (logits[0] / self._sampling.temperature).softmax(-1).sort(descending=True)
+        # What comes before a token decides, so that the token that crosses the limit still belongs.
+        chances[chances.cumsum(0) - chances >= self._sampling.top_p] = 0.0
+        return int(order[self._torch.multinomial(chances, 1, generator=self._random)])
+
+
+class _Writing:
+    """One answer as it grows."""
+
+    def __init__(
+        self,
+        constraint: Constraint,
+        ends: frozenset[int],
+        limit: int,
+        stop: tuple[str, ...],
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self._constraint, self._ends, self._limit = constraint, ends, limit
+        self._stop, self._should_stop = stop, should_stop
+        self._scores: list[TokenScore] = []
+        self._text, self._finish = b"", "length"
+
+    def take(self, token: int, logprob: float) -> bool:
+        """One token; False when it was the last."""
+        ended = token in self._ends
+        self._scores.append(TokenScore(b"" if ended else self._constraint.bytes_of(token), logprob))
+        self._text += self._scores[-1].text
+        found = [at for mark in self._stop if (at := self._text.find(mark.encode())) >= 0]
+        if found:
+            self._text = self._text[: min(found)]
+        if ended or found:
+            self._finish = "stop"
+        elif self._should_stop and self._should_stop():
+            self._finish = "cancelled"
+            return False
+        return not (ended or found) and len(self._scores) < self._limit
+
+    def generation(self, prompt_tokens: int) -> Generation:
+        logprobs = [score.logprob for score in self._scores]
+        return Generation(
+            text=self._text.decode("utf-8", "replace"),
+            token_count=len(logprobs),
+            prompt_tokens=prompt_tokens,
+            mean_logprob=sum(logprobs) / len(logprobs),
+            min_logprob=min(logprobs),
+            finish=self._finish,
+            scores=tuple(self._scores),
+        )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    told = model.generation_config.eos_token_id
+    ends = told if isinstance(told, list) else [told]
+    return frozenset(int(end) for end in (*ends, tokenizer.eos_token_id) if end is not None)
