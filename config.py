@@ -33,7 +33,8 @@ import msgspec
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from .distill.options import DistillOptions
+from .distill.options import DistillOptions, ScheduleOptions
+from .distill.schedule import check as check_schedule
 from .plugins.litellm_options import BRIDGE_KEY_ENV, BridgeModel, BridgeOptions, is_litellm_name
 from .proxy.options import (
     ControlOptions,
@@ -93,6 +94,8 @@ class Settings(BaseSettings):
     """How the processes write their logs: lines for people, or `json`, an object a line."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is less important is left out of the logs."""
+    autopilot: bool = False
+    """Whether `serve` trains students by itself; `[schedule]` says when (see [students](students.md))."""
     verifiers: tuple[str, ...] = ()
     """Your functions that judge finished runs, each `package.module:function` (see [feedback](feedback.md))."""
     proxy: Section = {}
@@ -102,6 +105,7 @@ class Settings(BaseSettings):
     outcomes: Section = {}
     serving: Section = {}
     distill: Section = {}
+    schedule: Section = {}
     prices: dict[str, Section] = {}
     teachers: dict[str, Section] = {}
     judge: Section = {}
@@ -272,6 +276,10 @@ class Config:
         """Options of the student server."""
         base: Section = {"data": str(self.data.root), "port": self.settings.student_port}
         return _options(ServingOptions, "serving", base, self.settings.serving)
+
+    def schedule(self) -> ScheduleOptions:
+        """When to train by itself. Raises BadInput for a window that is none."""
+        return check_schedule(_options(ScheduleOptions, "schedule", {}, self.settings.schedule))
 
     def distill(self, **chosen: Any) -> DistillOptions:
         """Options of a distillation run; `chosen` are those given on the command line (None: not given)."""

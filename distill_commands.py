@@ -1,5 +1,6 @@
 """`tutelage distill`: training student versions."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,10 @@ def distill_run(
     prompt: Annotated[str | None, typer.Option(help="internalised or full.")] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="Training sessions at most.")] = None,
     epochs: Annotated[float | None, typer.Option(min=0, help="Passes over the data.")] = None,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Find the smallest training set of at most so many sessions.")
+    ] = None,
+    bar: Annotated[float | None, typer.Option(min=0, max=1, help="With --budget: agreement that is enough.")] = None,
     data: DataOption = None,
     file: ConfigOption = None,
     as_json: JsonOption = False,
@@ -31,6 +36,35 @@ def distill_run(
 
     settings = config.load(file, data=data)
     options = settings.distill(
-        agent=agent, name=name, base=base, prompt=prompt, max_sessions=max_sessions, epochs=epochs
+        agent=agent,
+        name=name,
+        base=base,
+        prompt=prompt,
+        max_sessions=max_sessions,
+        epochs=epochs,
+        budget=budget,
+        bar=bar,
     )
     show(processes.distill(settings, options, err), as_json)
+
+
+@distill.command("watch")
+def distill_watch(
+    once: Annotated[bool, typer.Option("--once", help="One look, and the run that it leads to.")] = False,
+    data: DataOption = None,
+    file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train by itself whenever an agent has enough to learn from, in the windows and budget of [schedule]."""
+    from . import processes
+    from .autopilot import Autopilot, line, say
+    from .proxy.admin_client import AdminClient
+
+    settings = config.load(file, data=data)
+    processes.require_training(processes.is_installed)
+    tell = say if as_json else lambda kind, what: err.print(line(kind, what), highlight=False, soft_wrap=True)
+    folder, control = settings.data.prepare(), settings.control()
+    watcher = Autopilot(processes.pilot(settings), tell, lambda: AdminClient.open(folder, control))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: watcher.stop.set())
+    watcher.watch(once=once)

@@ -16,6 +16,7 @@ import httpx
 import msgspec
 from rich.console import Console
 
+from .autopilot import Pilot
 from .config import Config
 from .distill.options import DistillOptions
 from .distill.progress import Progress, line
@@ -31,6 +32,8 @@ from .traffic.logs import FORMAT_ENV, LEVEL_ENV
 from .traffic.students import StudentRegister
 
 PLANE, CONTROL, STUDENT, BRIDGE = "data plane", "control plane", "student server", "teacher bridge"
+AUTOPILOT = "autopilot"
+_TRAINING = ("torch", "transformers", "peft", "trl", "presidio_analyzer", "gguf")
 
 
 def supervisor(
@@ -54,8 +57,12 @@ def supervisor(
     parts.append(_part(PLANE, "proxy.dataplane", plane, ready, shared))
     if not config.settings.student_url:
         parts.append(_student_part(config, data, say, logs))
+    if config.settings.autopilot:
+        require_training(installed or is_installed)
+        command = [sys.executable, "-m", "tutelage.autopilot"]
+        parts.append(Part(AUTOPILOT, command, {**to_environment(pilot(config)), **logs}, "", optional=True))
     addresses = {"control_url": config.control_url, "url": config.data_plane_url, "student_url": config.student_url}
-    return Supervisor(data, parts, (PLANE, CONTROL, BRIDGE, STUDENT), addresses, say)
+    return Supervisor(data, parts, (AUTOPILOT, PLANE, CONTROL, BRIDGE, STUDENT), addresses, say)
 
 
 def _check_teachers(
@@ -133,13 +140,23 @@ def _teachers(config: Config) -> str:
     return f"{shown}; by model: {', '.join(others)}" if others else shown
 
 
+def pilot(config: Config) -> Pilot:
+    """Settings of the process that trains by itself."""
+    return Pilot(config.distill(), config.schedule(), config.control())
+
+
+def require_training(installed: Callable[[str], bool]) -> None:
+    """Raises MissingExtra where training is not installed."""
+    for package in _TRAINING:
+        if not installed(package):
+            raise MissingExtra("distill", package)
+    if not installed("xllamacpp"):
+        raise MissingExtra("serving", "xllamacpp")
+
+
 def distill(config: Config, options: DistillOptions, console: Console) -> dict[str, Any]:
     """Run a distillation with its progress on `console`; the new version's manifest. Raises MissingExtra."""
-    for package in ("torch", "transformers", "peft", "trl", "presidio_analyzer", "gguf"):
-        if not is_installed(package):
-            raise MissingExtra("distill", package)
-    if not is_installed("xllamacpp"):
-        raise MissingExtra("serving", "xllamacpp")
+    require_training(is_installed)
     from .distill.run import run
 
     with AdminClient.open(config.data, config.control()) as client:

@@ -26,7 +26,7 @@ def listed(config: "Config", control: ControlOptions) -> tuple[Setting, ...]:
     """All settings; `control` are the options that were made from them."""
     sections: dict[str, Any] = {name: getattr(control, name) for name in _INSIDE}
     sections |= {"proxy": config.data_plane(), "control": control, "serving": config.serving()}
-    sections |= {"distill": config.distill()}
+    sections |= {"schedule": config.schedule(), "distill": config.distill()}
     told = _Told(config.file, config.chosen)
     return (*_top(config, told), *(one for name, part in sections.items() for one in _section(name, part, told)))
 
@@ -59,7 +59,7 @@ def _in_file(path: Path, name: str) -> bool:
 
 
 def _top(config: "Config", told: _Told) -> Iterator[Setting]:
-    sections = {"proxy", "control", "serving", "distill", "tools", "prices", "teachers", *_INSIDE}
+    sections = {"proxy", "control", "serving", "distill", "schedule", "tools", "prices", "teachers", *_INSIDE}
     for name, value in config.settings:
         if name not in sections:
             fallback = "OPENAI_BASE_URL" if name == "teacher" and os.environ.get("OPENAI_BASE_URL") else "default"

@@ -23,6 +23,7 @@ SECTIONS = (
     ("control", "proxy/options.py", "ControlOptions", "The control plane"),
     ("serving", "serving/options.py", "ServingOptions", "The student server"),
     ("distill", "distill/options.py", "DistillOptions", "Distillation"),
+    ("schedule", "distill/options.py", "ScheduleOptions", "Training by itself"),
     ("scrub", "traffic/scrub_rules.py", "ScrubRules", "Personal data"),
     ("scrub.recognisers.KIND", "traffic/scrub_rules.py", "RecogniserRule", "More kinds of personal values"),
     ("prices.MODEL", "proxy/options.py", "Price", "Prices by model name"),
@@ -36,7 +37,7 @@ _SET_ELSEWHERE = {
     "serving": {"data", "port"},
     "distill": {"data", "scrub", "teachers"},
     "": {"proxy", "control", "routing", "store", "outcomes", "serving", "distill", "prices", "teachers", "tools"}
-    | {"judge", "telemetry", "scrub", "model_config"},
+    | {"judge", "telemetry", "scrub", "schedule", "model_config"},
 }
 _FILE_HEAD = """\
 # Settings of Tutelage. Everything here is optional: what is commented out shows the default.

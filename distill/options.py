@@ -109,3 +109,24 @@ class DistillOptions:
     def modules(self) -> tuple[str, ...]:
         """The adapted modules by name."""
         return ALL_LINEAR if self.targets == ("all-linear",) else self.targets
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """When `tutelage distill watch`, and `serve` with `autopilot = true`, train by themselves."""
+
+    every_s: float = 300.0
+    """Seconds from one look to the next."""
+    new_sessions: int = 200
+    """New successful sessions of an agent after which a student is trained anew."""
+    pause_h: float = 6.0
+    """Hours from the end of one run of an agent to the begin of its next, at least."""
+    windows: tuple[str, ...] = ()
+    """Times of day, `HH:MM-HH:MM` on this machine's clock, outside of which nothing is trained; a run that reaches the
+    end of a window is stopped and goes on in the next. None: at any time."""
+    budget_h: float = 8.0
+    """Hours of training in any 24, over all agents."""
+    nice: int = 19
+    """Politeness of a run towards other processes, 0 (none) to 19."""
+    threads: int = 1
+    """Threads of a run."""

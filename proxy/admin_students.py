@@ -13,6 +13,7 @@ from ..traffic.students import Manifest, StudentRegister
 from .admin_http import answer, read_body
 from .overview import Overview
 from .states import SERVING
+from .student_needs import needs_of
 
 
 class RetireOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -83,6 +84,11 @@ def add_students(app: FastAPI, admin: StudentAdmin) -> None:
     @app.get("/api/students/{version}")
     def student(version: str) -> Response:
         return answer(admin.register.get(version))
+
+    @app.get("/api/needs")
+    def needs() -> Response:
+        idle_s = admin.overview.options.routing.session_idle_s
+        return answer(needs_of(admin.overview.store, admin.register, admin.overview.board, idle_s, admin.clock()))
 
     @app.get("/api/lineage/{name}")
     def lineage(name: str) -> Response:

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tutelage import config, processes
+from tutelage.autopilot import Pilot
 from tutelage.plugins.litellm_options import BRIDGE_KEY_ENV
 from tutelage.proxy.options import ENVIRONMENT
 from tutelage.traffic.errors import BadInput, DataFolderError, MissingExtra
@@ -21,7 +23,20 @@ def chosen(tmp_path: Path, text: str = "") -> config.Config:
 def test_three_parts_with_their_options(tmp_path: Path) -> None:
     supervisor = processes.supervisor(chosen(tmp_path, "port = 9400\ncontrol_port = 9401"), print)
     assert [part.name for part in supervisor.parts] == ["control plane", "data plane", "student server"]
-    assert supervisor.stop_order == ("data plane", "control plane", "teacher bridge", "student server")
+    assert supervisor.stop_order == ("autopilot", "data plane", "control plane", "teacher bridge", "student server")
+
+
+def test_with_autopilot_a_process_trains_by_itself(tmp_path: Path) -> None:
+    config = chosen(tmp_path, "autopilot = true\n[schedule]\nnew_sessions = 50\n[distill]\nepochs = 1")
+    supervisor = processes.supervisor(config, print, lambda package: True)
+    (part,) = [part for part in supervisor.parts if part.name == processes.AUTOPILOT]
+    assert part.optional
+    pilot = msgspec.json.decode(part.environment["TUTELAGE_OPTIONS"], type=Pilot)
+    assert (pilot.schedule.new_sessions, pilot.distill.epochs) == (50, 1.0)
+    with pytest.raises(MissingExtra, match=r"tutelage\[distill\]"):
+        processes.supervisor(config, print, lambda package: package != "trl")
+    with pytest.raises(BadInput, match="22:00-06:00"):
+        processes.supervisor(chosen(tmp_path, "autopilot = true\n[schedule]\nwindows = ['night']"), print)
     plane = json.loads(supervisor.parts[1].environment[ENVIRONMENT])
     assert (plane["teacher_url"], plane["port"]) == ("http://teacher.test/v1", 9400)
     assert supervisor.parts[1].ready_url == "http://127.0.0.1:9400/tutelage/health"

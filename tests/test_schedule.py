@@ -1,130 +1,110 @@
-"""Turns: a flood of one version starves no other, in the line or in front of it."""
+"""When a run is due, as a table."""
 
-import asyncio
-from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.serving.schedule import QUANTUM, QueueFull, Slots, Ticket
+from tutelage.distill.options import ScheduleOptions
+from tutelage.distill.schedule import Due, Entry, Need, Wait, decide, fold, hours, in_window, left
+from tutelage.traffic.errors import BadInput
+
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+NOW = NOON.timestamp()
+OPTIONS = ScheduleOptions(new_sessions=200, pause_h=6, budget_h=8)
 
 
-def started(tickets: list[Ticket]) -> list[str]:
-    return [ticket.version for ticket in tickets if ticket.started]
+def need(**fields: Any) -> Need:
+    values: dict[str, Any] = {"agent_id": "a_1", "name": "Desk", "sessions": 500, "new_sessions": 0, "version": "d@1"}
+    return Need(**(values | {"lost": [], "unknown": []} | fields))
 
 
-async def order(slots: Slots, tickets: list[Ticket]) -> list[str]:
-    """Versions in the order in which their calls start, when each ends before the next one begins."""
-    found, left = [], list(tickets)
-    while left:
-        running = next(ticket for ticket in left if ticket.started)
-        found.append(running.version)
-        left.remove(running)
-        slots.leave(running)
-    return found
+def entry(hours_ago: float, took_h: float | None = 1.0, **fields: Any) -> Entry:
+    at = NOW - hours_ago * 3_600
+    ended = None if took_h is None else at + took_h * 3_600
+    values: dict[str, Any] = {"agent_id": "a_1", "reason": "sessions: 200 new ones", "export": "/e", "ended_at": ended}
+    return Entry(at, **(values | {"outcome": "registered" if ended else ""} | fields))
 
 
-def test_calls_start_at_once_until_the_slots_are_taken() -> None:
-    async def go() -> None:
-        slots = Slots(2, 4)
-        tickets = [slots.enter("a", 100) for _ in range(4)]
-        assert started(tickets) == ["a", "a"]
-        assert (slots.running, slots.waiting) == (2, 2)
-        slots.leave(tickets[0])
-        assert tickets[2].turn.done()
-        assert (slots.running, slots.waiting) == (2, 1)
-
-    asyncio.run(go())
-
-
-def test_a_flood_of_one_version_does_not_hold_another_up() -> None:
-    async def go() -> None:
-        slots = Slots(1, 100)
-        tickets = [slots.enter("flood", QUANTUM) for _ in range(30)] + [slots.enter("b", QUANTUM) for _ in range(3)]
-        assert await order(slots, tickets) == ["flood", *["flood", "b"] * 3, *["flood"] * 26]
-        assert slots.waiting == slots.running == 0
-
-    asyncio.run(go())
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        ([need(version="", sessions=29)], ""),
+        ([need(version="", sessions=30, new_sessions=30)], "first: 30 successful sessions"),
+        ([need(new_sessions=199)], ""),
+        ([need(new_sessions=200)], "sessions: 200 new ones"),
+        ([need(lost=["p_1"], new_sessions=29)], ""),
+        ([need(lost=["p_1"], new_sessions=30)], "drift: d@1 has lost p_1"),
+        ([need(unknown=["p_2"], new_sessions=30)], "new pattern: p_2"),
+        ([], ""),
+    ],
+)
+def test_what_makes_a_run_due(needs: list[Need], reason: str) -> None:
+    found = decide(needs, [], OPTIONS, 30, NOON)
+    assert found == (Due("a_1", reason) if reason else Wait("nothing new enough to learn from"))
 
 
-def test_long_calls_pay_for_their_length() -> None:
-    async def go() -> None:
-        slots = Slots(1, 200)
-        blocker = slots.enter("x", 1)
-        long = [slots.enter("long", 3 * QUANTUM) for _ in range(10)]
-        short = [slots.enter("short", QUANTUM / 2) for _ in range(60)]
-        slots.leave(blocker)
-        first = Counter((await order(slots, long + short))[:28])
-        assert first["short"] * QUANTUM / 2 == pytest.approx(first["long"] * 3 * QUANTUM, rel=0.35)
-
-    asyncio.run(go())
+def test_the_agent_with_most_to_learn_from_goes_first() -> None:
+    needs = [need(new_sessions=200), need(agent_id="a_2", new_sessions=300)]
+    assert decide(needs, [], OPTIONS, 30, NOON)[0] == "a_2"
+    # It rests after its last run; the other one does not.
+    assert decide(needs, [entry(5, agent_id="a_2")], OPTIONS, 30, NOON)[0] == "a_1"
+    found = decide(needs[1:], [entry(5, agent_id="a_2")], OPTIONS, 30, NOON)
+    assert found == Wait("a pause after the last run")
 
 
-def test_a_full_queue_takes_the_place_of_the_longest_line() -> None:
-    async def go() -> None:
-        slots = Slots(1, 4)
-        flood = [slots.enter("flood", 1) for _ in range(5)]
-        with pytest.raises(QueueFull):
-            slots.enter("flood", 1)
-        other = slots.enter("b", 1)
-        assert isinstance(flood[-1].turn.exception(), QueueFull)
-        slots.leave(flood[-1])
-        more = slots.enter("b", 1)
-        assert isinstance(flood[-2].turn.exception(), QueueFull)
-        with pytest.raises(QueueFull):
-            slots.enter("b", 1)  # both lines are equally long now
-        assert slots.waiting == 4
-        assert await order(slots, [*flood[:3], other, more]) == ["flood", "flood", "flood", "b", "b"]
-
-    asyncio.run(go())
+def test_a_run_that_was_cut_short_goes_first_with_its_own_sessions() -> None:
+    for last in (entry(3, None), entry(3, outcome="stopped")):
+        found = decide([need(agent_id="a_2", new_sessions=900)], [entry(9), last], OPTIONS, 30, NOON)
+        assert found == Due("a_1", "resumed: sessions: 200 new ones", "/e")
+    again = entry(3, outcome="stopped", reason="resumed: drift")
+    assert decide([], [again], OPTIONS, 30, NOON)[1] == "resumed: drift"
+    assert decide([], [entry(3, outcome="failed")], OPTIONS, 30, NOON) == Wait("nothing new enough to learn from")
 
 
-def test_who_leaves_the_line_is_never_called() -> None:
-    async def go() -> None:
-        slots = Slots(1, 4)
-        first, second, third = (slots.enter(name, 1) for name in "aab")
-        slots.leave(second)
-        slots.leave(first)
-        assert third.started
-        assert not second.started
-        assert second.turn.cancelled()
-
-    asyncio.run(go())
+def test_the_days_budget() -> None:
+    history = [entry(30, 7), entry(20, 5), entry(4, 3)]
+    # Of the first, one hour lies inside the last 24.
+    assert hours(history, NOW) == pytest.approx(9)
+    assert isinstance(decide([need(new_sessions=900)], history, OPTIONS, 30, NOON), Wait)
+    assert left(OPTIONS, history[2:], NOON) == pytest.approx(5 * 3_600)
 
 
-def test_without_a_queue_nobody_waits() -> None:
-    async def go() -> None:
-        slots = Slots(1, 0)
-        slots.enter("a", 1)
-        with pytest.raises(QueueFull):
-            slots.enter("b", 1)
+@pytest.mark.parametrize(
+    ("windows", "clock", "inside", "seconds"),
+    [
+        ((), "12:00", True, 8 * 3_600),
+        (("22:00-06:00",), "23:30", True, 6.5 * 3_600),
+        (("22:00-06:00",), "05:59", True, 60),
+        (("22:00-06:00",), "06:00", False, 0),
+        (("12:00-13:00", "13:00-14:00"), "12:30", True, 1.5 * 3_600),
+        (("00:00-00:00",), "12:00", True, 8 * 3_600),
+    ],
+)
+def test_windows(windows: tuple[str, ...], clock: str, inside: bool, seconds: float) -> None:
+    options = ScheduleOptions(windows=windows, budget_h=8)
+    now = NOON.replace(hour=int(clock[:2]), minute=int(clock[3:]))
+    assert in_window(options, now) is inside
+    assert left(options, [], now) == pytest.approx(seconds)
+    if not inside:
+        assert "outside" in decide([need(new_sessions=900)], [], options, 30, now)[0]
 
-    asyncio.run(go())
+
+@pytest.mark.parametrize("text", ["22-6", "25:00-26:00", "22:00", "10:61-11:00"])
+def test_a_broken_window_is_told(text: str) -> None:
+    with pytest.raises(BadInput, match="22:00-06:00"):
+        in_window(ScheduleOptions(windows=(text,)), NOON)
 
 
-_STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.floats(1, 9_000), st.booleans()), max_size=60)
+@given(st.lists(st.tuples(st.floats(0, 60), st.floats(0, 10)), max_size=6))
+def test_hours_never_count_more_than_a_day_of_each(spans: list[tuple[float, float]]) -> None:
+    found = hours([entry(ago, took) for ago, took in spans], NOW)
+    assert 0 <= found <= 24 * len(spans)
+    assert found <= sum(took for _, took in spans) + 1e-6
 
 
-@given(st.integers(1, 3), st.integers(0, 8), _STEPS)
-def test_no_slot_is_idle_while_somebody_waits_and_none_is_lost(
-    slots: int, queue: int, steps: list[tuple[str, float, bool]]
-) -> None:
-    async def go() -> None:
-        line, inside = Slots(slots, queue), []
-        for version, cost, leaves in steps:
-            try:
-                inside.append(line.enter(version, cost))
-            except QueueFull:
-                assert line.waiting == queue
-            if leaves and inside:
-                line.leave(inside.pop(0))
-            inside = [one for one in inside if one.started or not one.turn.done()]
-            assert line.running == sum(one.started for one in inside) <= slots
-            assert line.waiting == sum(not one.started for one in inside) <= queue
-            assert line.running == slots or not line.waiting
-        for one in inside:
-            line.leave(one)
-        assert line.running == line.waiting == 0
-
-    asyncio.run(go())
+def test_a_later_line_replaces_the_earlier_one() -> None:
+    begun, ended = entry(3, None), entry(3, 1)
+    assert fold([entry(9), begun, ended]) == [entry(9), ended]

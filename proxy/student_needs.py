@@ -1,0 +1,56 @@
+"""What each agent has to learn from and lacks: the facts from which a schedule decides when to train."""
+
+from dataclasses import dataclass
+
+from ..traffic.outcomes import settle_idle
+from ..traffic.store import Store
+from ..traffic.students import Manifest, StudentRegister
+from .board import Board
+from .states import WAITING
+
+
+@dataclass(frozen=True)
+class Need:
+    """One agent: a row of `GET /api/needs`."""
+
+    agent_id: str
+    name: str
+    sessions: int
+    """Successful sessions in all."""
+    new_sessions: int
+    """Of them, those that are newer than what the newest version has learnt from."""
+    version: str
+    """Newest version, whatever became of it; empty without one."""
+    lost: tuple[str, ...]
+    """Patterns that this version has lost again, by a gate or a guard."""
+    unknown: tuple[str, ...]
+    """Patterns of the agent that this version does not know."""
+
+
+def needs_of(store: Store, register: StudentRegister, board: Board, idle_s: float, now: float) -> list[Need]:
+    """All agents, in the order of their ids. Sessions that were silent for `idle_s` seconds are settled first, as they
+    are before an export."""
+    settle_idle(store, now, idle_s)
+    newest = {manifest.agent_id: manifest for manifest in register.list()}
+    patterns: dict[str, list[tuple[str, str]]] = {}
+    sql = "SELECT agent_id, pattern_id, name FROM patterns WHERE agent_id IS NOT NULL ORDER BY created_at, pattern_id"
+    for agent, pattern, name in store.rows(sql):
+        patterns.setdefault(agent, []).append((pattern, name))
+    return [_need(store, agent, patterns[agent], newest.get(agent), board) for agent in sorted(patterns)]
+
+
+def _need(store: Store, agent: str, patterns: list[tuple[str, str]], manifest: Manifest | None, board: Board) -> Need:
+    since = manifest.snapshot_at if manifest else 0.0
+    sql = """
+        SELECT count(*), count(*) FILTER (last_at > ?) FROM trajectories WHERE agent_id = ? AND success AND finished
+    """
+    [(sessions, fresh)] = store.rows(sql, [since, agent])
+    version, known = (manifest.version, manifest.pattern_ids) if manifest else ("", [])
+    lost = [
+        pattern
+        for pattern in known
+        for state in board.states(pattern)
+        if state.student == version and state.state in WAITING
+    ]
+    unknown = [pattern for pattern, _ in patterns if manifest and pattern not in known]
+    return Need(agent, patterns[-1][1], sessions, fresh, version, tuple(lost), tuple(unknown))
