@@ -24,6 +24,10 @@ def test_three_parts_with_their_options(tmp_path: Path) -> None:
     supervisor = processes.supervisor(chosen(tmp_path, "port = 9400\ncontrol_port = 9401"), print)
     assert [part.name for part in supervisor.parts] == ["control plane", "data plane", "student server"]
     assert supervisor.stop_order == ("autopilot", "data plane", "control plane", "teacher bridge", "student server")
+    plane = json.loads(supervisor.parts[1].environment[ENVIRONMENT])
+    assert (plane["teacher_url"], plane["port"]) == ("http://teacher.test/v1", 9400)
+    assert supervisor.parts[1].ready_url == "http://127.0.0.1:9400/tutelage/health"
+    assert supervisor.addresses["control_url"] == "http://127.0.0.1:9401"
 
 
 def test_with_autopilot_a_process_trains_by_itself(tmp_path: Path) -> None:
@@ -37,10 +41,6 @@ def test_with_autopilot_a_process_trains_by_itself(tmp_path: Path) -> None:
         processes.supervisor(config, print, lambda package: package != "trl")
     with pytest.raises(BadInput, match="22:00-06:00"):
         processes.supervisor(chosen(tmp_path, "autopilot = true\n[schedule]\nwindows = ['night']"), print)
-    plane = json.loads(supervisor.parts[1].environment[ENVIRONMENT])
-    assert (plane["teacher_url"], plane["port"]) == ("http://teacher.test/v1", 9400)
-    assert supervisor.parts[1].ready_url == "http://127.0.0.1:9400/tutelage/health"
-    assert supervisor.addresses["control_url"] == "http://127.0.0.1:9401"
 
 
 def test_the_student_server_is_wanted_once_there_is_a_candidate(tmp_path: Path) -> None:
