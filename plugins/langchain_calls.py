@@ -8,9 +8,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 
 from .langchain_records import answer_id, answer_of, request_of, response_of
-from .tags import Announced
-
-CALL_ID = "x-tutelage-call-id"
+from .tags import CALL_ID, Announced
 
 
 @dataclass(slots=True, eq=False)

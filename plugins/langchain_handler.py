@@ -19,8 +19,9 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.outputs import LLMResult
 
 from .langchain_calls import Call
-from .langchain_outcomes import Said, Tools, answered, at_end, is_control_flow, is_interrupt
+from .langchain_outcomes import answered, at_end, is_control_flow, is_interrupt
 from .langchain_runs import Frame, Runs, Threads, tag_of
+from .run_outcomes import Said, Tools
 from .server import Server, shared
 from .tags import CURRENT, Announced
 

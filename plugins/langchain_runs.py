@@ -14,11 +14,12 @@ untagged instead of wrongly tagged.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 from uuid import UUID
 
+from .run_outcomes import Progress
 from .tags import Tag, name_of
 
 TRAJECTORY_KEY, PATTERN_KEY = "tutelage_trajectory", "tutelage_pattern"
@@ -31,11 +32,9 @@ _PREBUILT_NODES = ("model", "agent")
 
 
 @dataclass(slots=True, eq=False)
-class Frame:
-    """One trajectory: what happened in it so far."""
+class Frame(Progress):
+    """One trajectory, and where it runs."""
 
-    trajectory: str
-    """Empty: not named, the proxy finds it out."""
     parent: str = ""
     thread: str = ""
     conversation: str = ""
@@ -46,27 +45,10 @@ class Frame:
     label: str = ""
     """The value of `TRAJECTORY_KEY` around it."""
     resumed: bool = False
-    paused: bool = False
-    """An interrupt was seen that has not been answered yet."""
     checkpoint: str = ""
     """Where the graph stopped, as far as LangGraph told."""
     rivals: bool = False
     """Another trajectory of the same thread had stopped and not gone on: two graphs share the thread's name."""
-    calls: int = 0
-    tool_errors: int = 0
-    retries: int = 0
-    interrupts: int = 0
-    waiting_tools: int = 0
-    """Tool calls of the last answer that have not run."""
-    failed_tools: set[str] = field(default_factory=set)
-    failed_since_answer: bool = False
-    """A tool has failed after the last answer."""
-    ended_on_failure: bool = False
-    """The last answer came after a tool had failed."""
-    finish: str = ""
-    """Finish reason of the last answer."""
-    last_call: str = ""
-    """Id of the last answer."""
 
 
 @dataclass(slots=True, eq=False)

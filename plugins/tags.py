@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 TRAJECTORY, PARENT = "x-tutelage-trajectory", "x-tutelage-parent"
 CONVERSATION, PATTERN = "x-tutelage-conversation", "x-tutelage-pattern"
+CALL_ID = "x-tutelage-call-id"
 LONGEST_NAME = 200
 _RETRY = "x-stainless-retry-count"
 _PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
@@ -54,6 +55,8 @@ class Announced:
     tag: Tag
     sent: dict[str, str] = field(default_factory=dict)
     """The headers that were put on its request; empty when it did not go through a client with the hook."""
+    call_id: str = ""
+    """The proxy's name of it, once it has been answered through a client that reads answers too."""
 
 
 CURRENT: ContextVar[Announced | None] = ContextVar("tutelage_call", default=None)
@@ -73,6 +76,13 @@ def tag_request(request: Any) -> None:
 async def tag_request_async(request: Any) -> None:
     """The same for asynchronous clients."""
     tag_request(request)
+
+
+async def note_answer_async(response: Any) -> None:
+    """A hook for answers: keep what the proxy calls the announced call. Only for clients with `tag_request_async`."""
+    call = CURRENT.get()
+    if call is not None and call.sent:
+        call.call_id = response.headers.get(CALL_ID, "")
 
 
 def tag_requests(client: Any, *, is_async: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""What is said of a run at its end, as a table; and which call a failed tool is said about."""
+"""What is said of a graph at its end, as a table; and which call a failed tool is said about."""
 
 import asyncio
 from typing import Any
@@ -9,8 +9,9 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.errors import GraphInterrupt, GraphRecursionError, ParentCommand
 from langgraph.types import Command
 
-from tutelage.plugins.langchain_outcomes import Tools, answered, at_end, is_control_flow, is_interrupt
+from tutelage.plugins.langchain_outcomes import answered, at_end, is_control_flow, is_interrupt
 from tutelage.plugins.langchain_runs import Frame
+from tutelage.plugins.run_outcomes import Tools
 
 
 def result(*tool_ids: str, finish: str = "stop") -> LLMResult:
@@ -82,16 +83,6 @@ def test_answers_move_the_run_on() -> None:
     answered(frame, result(), "")
     assert (frame.ended_on_failure, frame.last_call, frame.calls) == (False, "call 2", 3)
     assert said(frame) == {"tool_errors": 2, "retries": 1, "success": True}
-
-
-def test_the_memory_of_tools_is_bounded() -> None:
-    tools = Tools(most=3)
-    for number in range(10):
-        tools.asked(f"call {number}", [f"tool {number}"])
-    found = [tools.failed(Frame("run"), "f", f"tool {number}", "") for number in range(10)]
-    assert [one.call_id for one in found if one] == ["call 7", "call 8", "call 9"]
-    tools.asked("", ["nameless"])
-    assert tools.failed(Frame("run"), "f", "nameless", "") is None
 
 
 def test_an_answer_without_a_message_is_an_answer() -> None:
