@@ -30,7 +30,7 @@ def model_name(base: str) -> str:
 class BareBase(Student):
     """An untrained base as a student: everything is written out in its prompt."""
 
-    limits = Limits(string=200, items=8)
+    limits = Limits(string=200, items=8, thought=0)
     """What nobody has taught where to stop would go on until its tokens run out, and leave no valid answer."""
 
     def __init__(self, engine: Engine, max_tokens: int = 512) -> None:

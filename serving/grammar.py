@@ -14,8 +14,6 @@ from .gbnf import Rules, literal
 from .render import CALL_CLOSE, CALL_OPEN, Message
 from .schemas import LIMITS, SIZE_LIMIT, Compiler, Limits, Uncompilable
 
-THOUGHT_LIMIT = 200
-"""Characters before a call that must come; none of them is `<`."""
 _FIRST = r"[^<\x09-\x0D\x1C-\x20\x85\xA0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]"
 """An answer that is white space alone would be none."""
 
@@ -42,7 +40,7 @@ def grammar_of(wanted: Expected, limits: Limits = LIMITS) -> str:
     elif not wanted.must_call:
         options += [f"{_FIRST} text0", '"<" text1']
     if wanted.must_call:
-        rules.put("thought", f"[^<]{{0,{THOUGHT_LIMIT}}}")
+        rules.put("thought", f"[^<]{{0,{limits.thought}}}" if limits.thought else '""')
     elif wanted.content is None:
         _put_text(rules)
         rules.put("thought", "text0")

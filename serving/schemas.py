@@ -50,12 +50,14 @@ FORMATS = {
 
 
 class Limits(NamedTuple):
-    """Where values without bounds of their own end."""
+    """Where values and thoughts without bounds of their own end."""
 
     string: int = 1024
     """Characters of a string."""
     items: int = 32
     """Items of an array, and names of an object that may have any."""
+    thought: int = 200
+    """Characters before a call that must come; none of them is `<`."""
 
 
 LIMITS = Limits()

@@ -15,6 +15,7 @@ from tutelage.examples import (
     langchain_agent,
     langgraph_multi_agent,
     openai_sdk,
+    tool_less_tiny_model,
 )
 from tutelage.examples.place import Place, opened
 
@@ -76,6 +77,14 @@ def test_import_old_logs(place: Place, capsys: pytest.CaptureFixture[str]) -> No
         "The second import of 40 lines: 80 calls, 0 of them new",
     ]
     assert sum(line.endswith(": 40 calls") for line in lines) == 2
+
+
+def test_tool_less_tiny_model(capsys: pytest.CaptureFixture[str]) -> None:
+    with tool_less_tiny_model.served(tool_less_tiny_model.BASE) as url:
+        tool_less_tiny_model.main(url)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "ai: track_parcel({'parcel': 'PA-12345'})"
+    assert lines[2].startswith('tool: {"status": ')
 
 
 def test_an_example_as_its_reader_starts_it_with_a_provider_of_their_own(place: Place) -> None:

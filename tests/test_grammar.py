@@ -11,9 +11,9 @@ from gbnf_reader import Grammar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.serving.grammar import THOUGHT_LIMIT, grammar_for
+from tutelage.serving.grammar import grammar_for
 from tutelage.serving.render import InvalidOutput, parse_action, render_action
-from tutelage.serving.schemas import Uncompilable
+from tutelage.serving.schemas import LIMITS, Uncompilable
 from tutelage.serving.validation import check_calls, require_valid
 from tutelage.traffic.errors import BadInput
 
@@ -124,8 +124,8 @@ def test_tool_choice() -> None:
 def test_only_a_short_thought_may_stand_before_a_call_that_must_come() -> None:
     call = body("{}", "ping")
     assert accepts("I look.\n" + call, None, "required")
-    assert accepts("x" * THOUGHT_LIMIT + call, None, "required")
-    assert not accepts("x" * (THOUGHT_LIMIT + 1) + call, None, "required")
+    assert accepts("x" * LIMITS.thought + call, None, "required")
+    assert not accepts("x" * (LIMITS.thought + 1) + call, None, "required")
     assert not accepts("a < b" + call, None, "required")
     assert accepts("a < b" + call, None, "auto")
 
