@@ -21,6 +21,7 @@ from .processes import is_installed
 from .proxy.control_lock import read_owner
 from .proxy.options import TeacherOptions
 from .serving.bases import locate
+from .serving.engines import check
 from .traffic.errors import TutelageError
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -81,6 +82,7 @@ def examine(config: Config, world: World | None = None) -> Iterator[Finding]:
     yield _audit_key(config, world)
     yield from _extras(config, world)
     yield _base(config)
+    yield from _engine(config)
     yield _memory(world)
 
 
@@ -206,6 +208,18 @@ def _base(config: Config) -> Finding:
         return Finding("base model", "ok", f"{name}: {locate(name) or 'fetched from the hub when it is needed'}")
     except TutelageError as error:
         return Finding("base model", "warning", name, str(error))
+
+
+def _engine(config: Config) -> Iterator[Finding]:
+    """Which engine serves, and what keeps it from doing so; missing packages are the extras' matter."""
+    if config.settings.student_url:
+        return
+    options = config.serving()
+    problems = check(options, lambda package: True)
+    for problem in problems:
+        yield Finding("engine", "problem", problem.what, problem.advice)
+    if not problems:
+        yield Finding("engine", "ok", options.engine + (f" at {options.engine_url}" if options.engine_url else ""))
 
 
 def _memory(world: World) -> Finding:

@@ -4,14 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-from importlib.util import find_spec
 
 import msgspec
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from ..traffic import logs
-from ..traffic.errors import BadInput, MissingExtra, TutelageError
+from ..traffic.errors import BadInput, TutelageError
 from .options import ServingOptions
 from .server import StudentServer
 
@@ -26,7 +25,7 @@ def main() -> None:
 
 
 def serve(options: ServingOptions) -> None:
-    """Serve until SIGTERM or SIGINT. Raises MissingExtra."""
+    """Serve until SIGTERM or SIGINT. Raises BadInput for options that cannot work."""
     asyncio.run(_serve(options))
 
 
@@ -42,7 +41,6 @@ def _options() -> ServingOptions:
 
 async def _serve(options: ServingOptions) -> None:
     """One process: the engine's threads and the HTTP loop side by side."""
-    _require_engine()
     server = Server(
         StudentServer(options).app,
         address=options.host,
@@ -55,11 +53,6 @@ async def _serve(options: ServingOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     await server.serve()
-
-
-def _require_engine() -> None:
-    if find_spec("xllamacpp") is None:
-        raise MissingExtra("serving", "xllamacpp")
 
 
 if __name__ == "__main__":
