@@ -91,9 +91,8 @@ def answer(body: dict[str, Any], plain_numbers: bool) -> dict[str, Any]:
     }
 
 
-def completion(body: dict[str, Any], plain_numbers: bool) -> dict[str, Any]:
-    """The whole `chat.completion` object. Token counts are estimated at four characters a token."""
-    message = answer(body, plain_numbers)
+def completion(message: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The whole `chat.completion` object of an answer. Token counts are estimated at four characters a token."""
     prompt = len(json.dumps([body["messages"], body.get("tools")])) // 4
     written = max(1, len(json.dumps(message)) // 4)
     return {
@@ -113,15 +112,15 @@ def completion(body: dict[str, Any], plain_numbers: bool) -> dict[str, Any]:
     }
 
 
-def create_app() -> FastAPI:
-    """The server, with its habits as it starts."""
-    app = FastAPI(title="Parcel desk teacher")
+def create_app(answer: Callable[[dict[str, Any], bool], dict[str, Any]] = answer) -> FastAPI:
+    """A server that says what `answer` gives for a request and the habit, which is as it starts."""
+    app = FastAPI(title="A desk's teacher")
     habits = {"plain_numbers": False}
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         body = msgspec.json.decode(await request.body())
-        reply = completion(body, habits["plain_numbers"])
+        reply = completion(answer(body, habits["plain_numbers"]), body)
         if not body.get("stream"):
             return JSONResponse(reply)
 
