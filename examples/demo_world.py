@@ -26,6 +26,9 @@ batch = 4
 epochs = 2.0
 learning_rate = 2e-3
 max_held_out = 16
+epoch_sessions = 0
+anchors = 8
+canaries = 1
 """
 STOP_S = 40.0
 

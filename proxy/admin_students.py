@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from ..traffic.errors import BadInput
+from ..traffic.errors import BadInput, UnknownName
 from ..traffic.students import Manifest, StudentRegister
 from .admin_http import answer, read_body
 from .overview import Overview
@@ -58,6 +58,12 @@ class StudentAdmin:
         self.register.delete(version)
         return {"deleted": version}
 
+    def plot(self, version: str, name: str) -> bytes:
+        """A drawing of a version. Raises UnknownName."""
+        if name not in self.register.get(version).plots:
+            raise UnknownName(f"{version} has no drawing {name!r}. Its manifest names them.")
+        return (self.register.path(version) / name).read_bytes()
+
     def lineage(self, name: str) -> dict[str, object]:
         """Which versions learnt from a call or a trajectory. An unknown one has taught nobody."""
         found = self.register.learnt_from(name)
@@ -84,6 +90,12 @@ def add_students(app: FastAPI, admin: StudentAdmin) -> None:
     @app.get("/api/students/{version}")
     def student(version: str) -> Response:
         return answer(admin.register.get(version))
+
+    @app.get("/api/students/{version}/plots/{name}")
+    def plot(version: str, name: str) -> Response:
+        # A drawing may do nothing, even when it is opened by itself.
+        policy = {"content-security-policy": "default-src 'none'; sandbox"}
+        return Response(admin.plot(version, name), media_type="image/svg+xml", headers=policy)
 
     @app.get("/api/needs")
     def needs() -> Response:

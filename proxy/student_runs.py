@@ -5,9 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..traffic.errors import UnknownName
 
-REPORT, PROGRESS = "report.json", "progress.jsonl"
+REPORT, PROGRESS, HISTORY = "report.json", "progress.jsonl", "history.jsonl"
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A row of `/tables/history`: one run that was started by the schedule."""
+
+    at: float
+    agent_id: str
+    reason: str
+    ended_at: float | None = None
+    outcome: str = ""
+    """`registered`, `rejected`, `failed`, `stopped`, `resumed` by the next one; empty while it runs."""
+    version: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,20 @@ def story_of(runs: Path, run_id: str) -> RunStory:
     # A last line that is still being written is left out.
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
     return RunStory(run_id, tuple(filter(None, map(_event, lines))), report_in(folder))
+
+
+def history_in(runs: Path, limit: int = 50) -> list[Started]:
+    """The runs that a schedule has started, the newest first; a line that cannot be read is left out."""
+    path = runs / HISTORY
+    found: dict[tuple[float, str], Started] = {}
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        try:
+            one = msgspec.json.decode(line, type=Started)
+        except msgspec.DecodeError:
+            continue
+        # A run's line at its end replaces the one at its begin.
+        found[one.at, one.agent_id] = one
+    return sorted(found.values(), key=lambda one: -one.at)[:limit]
 
 
 def report_in(folder: Path) -> dict[str, Any]:

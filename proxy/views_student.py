@@ -9,6 +9,7 @@ from ..traffic.students import Manifest
 from .figures import NO_VALUE, count, duration, moment
 from .student_runs import report_in
 from .views import Site
+from .views_examination import ExaminationView, examination
 from .views_students import ScoreView, score_view, scores_of, states_of, tone_of, whole_score
 from .views_trajectories import Link, training_set
 
@@ -39,7 +40,7 @@ class StudentPage:
     scores: tuple[ScoreView, ...]
     previous: Link | None
     previous_score: ScoreView | None
-    forgetting: str
+    examination: ExaminationView
     data: tuple[Row, ...]
     audit: tuple[Row, ...]
     personal: tuple[Row, ...]
@@ -80,7 +81,7 @@ def student_page(site: Site, version: str, beside: str = "") -> StudentPage:
         scores=tuple(score_view(row, names, reasons.get(row.pattern_id, {})) for row in scores[1:]),
         previous=_student(earlier[-1].version) if earlier else None,
         previous_score=whole_score(earlier[-1]) if earlier else None,
-        forgetting=_forgetting(manifest),
+        examination=examination(manifest),
         data=_rows(_data(manifest), _data(other) if other else None),
         audit=_audit(report),
         personal=_rows(
@@ -148,9 +149,3 @@ def _audit(report: Mapping[str, Any]) -> tuple[Row, ...]:
     """The mask audit: tokens by role, trained on and masked."""
     rows = report.get("tokens") or []
     return tuple(Row(str(one["role"]), count(one["trained"]), count(one["masked"]), False) for one in rows)
-
-
-def _forgetting(manifest: Manifest) -> str:
-    """How much of the base's other skills was lost, where the run has measured it."""
-    found = manifest.scores.get("forgetting")
-    return "not measured in this run" if found is None else _text(found)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from ..traffic.students import Manifest
 from .figures import NO_VALUE, ago, count
 from .states import SERVING
+from .student_runs import history_in
 from .views import Site
 from .views_trajectories import Link
 
@@ -75,17 +76,47 @@ class RunLine:
 
 
 @dataclass(frozen=True)
+class HistoryLine:
+    """One run that the schedule has started."""
+
+    begun: str
+    agent: str
+    reason: str
+    outcome: str
+    version: Link | None
+    message: str
+
+
+@dataclass(frozen=True)
 class StudentsPage:
     """Versions and runs."""
 
     students: tuple[StudentLine, ...]
     runs: tuple[RunLine, ...]
+    history: tuple[HistoryLine, ...]
+    """What was trained by itself."""
 
 
 def students_page(site: Site) -> StudentsPage:
     """All versions, the newest first, and the newest runs."""
     versions = sorted(site.students.list(), key=lambda one: -one.created_at)
-    return StudentsPage(tuple(_line(site, one) for one in versions), run_lines(site))
+    return StudentsPage(tuple(_line(site, one) for one in versions), run_lines(site), history_lines(site))
+
+
+def history_lines(site: Site) -> tuple[HistoryLine, ...]:
+    """The newest runs of the schedule."""
+    agents = {entry.agent_id: entry.name for entry in site.admin.registry.entries()}
+    return tuple(
+        HistoryLine(
+            begun=ago(one.at, site.clock()),
+            agent=agents.get(one.agent_id, one.agent_id),
+            reason=one.reason,
+            outcome=one.outcome or "running",
+            version=Link(f"/students/{quote(one.version, safe='')}", one.version) if one.version else None,
+            message=one.message,
+        )
+        for one in history_in(site.overview.runs_folder, 20)
+    )
 
 
 def run_lines(site: Site, limit: int = 20) -> tuple[RunLine, ...]:

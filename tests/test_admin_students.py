@@ -64,6 +64,19 @@ def test_a_version_that_a_route_uses_is_not_deleted(control_world: Any, api: Tes
     assert control_world.plane.keeper.retell().equal
 
 
+def test_drawings_are_given_out_by_name(control_world: Any, api: TestClient) -> None:
+    path = f"/api/students/{control_world.version}/plots"
+    assert api.get(f"{path}/loss.svg").status_code == 404
+    assert api.get(f"{path}/manifest.json").status_code == 404
+    folder = control_world.data.students / control_world.version
+    told = msgspec.json.decode((folder / "manifest.json").read_bytes()) | {"plots": ["loss.svg"]}
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(told))
+    (folder / "loss.svg").write_text("<svg/>")
+    drawn = api.get(f"{path}/loss.svg")
+    assert (drawn.content, drawn.headers["content-type"]) == (b"<svg/>", "image/svg+xml")
+    assert "default-src 'none'" in drawn.headers["content-security-policy"]
+
+
 def test_lineage_tells_who_learnt_from_a_call(control_world: Any, api: TestClient) -> None:
     folder = control_world.data.students / control_world.version
     row = {"row": "t1/0", "trajectory_id": "t1", "call_ids": ["c1", "c2"]}

@@ -20,6 +20,7 @@ from tutelage.proxy import (
     views_actions,
     views_changes,
     views_evidence,
+    views_examination,
     views_health,
     views_messages,
     views_overview,
@@ -50,8 +51,9 @@ PAYLOADS: dict[str, dict[str, type]] = {
     "scrub.html": {"page": scrub_preview.ScrubPage, "message": scrub_preview.ScrubbedMessage}
     | {"piece": scrub_preview.Piece},
     "students.html": {"page": views_students.StudentsPage, "student": views_students.StudentLine}
-    | {"run": views_students.RunLine},
-    "student.html": {"page": views_student.StudentPage, "row": views_student.Row},
+    | {"run": views_students.RunLine, "past": views_students.HistoryLine},
+    "student.html": {"page": views_student.StudentPage, "row": views_student.Row}
+    | {"page.examination": views_examination.ExaminationView, "line": views_examination.Told},
     "run.html": {"page": views_run.RunPage, "event": views_run.EventLine},
     "health.html": {"page": views_health.HealthPage, "process": views_health.ProcessLine}
     | {"group": views_health.SettingsGroup, "setting": options.Setting},

@@ -1,13 +1,16 @@
 """What the pages say, from a pattern's whole way to canary: the numbers, their intervals, and what may be done."""
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
 from dashboard_site import RUN, busy, site_of
 
+from tutelage.proxy.machine import apply
 from tutelage.proxy.pattern_lines import ORDERS, pattern_lines
-from tutelage.proxy.states import PatternState
+from tutelage.proxy.states import PatternState, StudentRegistered
+from tutelage.proxy.student_runs import HISTORY
 from tutelage.proxy.views_actions import actions_of
 from tutelage.proxy.views_changes import change_of, change_view
 from tutelage.proxy.views_evidence import EvidenceBook
@@ -80,8 +83,11 @@ def test_the_pattern_page_says_what_is_missing(control_world: Any) -> None:
     assert page.sessions.endswith("0 disagreements")
     assert "audited sessions" in page.missing
     assert [plot.name for plot in page.plots] == ["Evidence in shadow", "Evidence in canary", "Guard"]
-    assert [action.name for action in page.actions] == ["promote", "hold", "demote", "off"]
+    assert [action.name for action in page.actions] == ["promote", "share", "hold", "demote", "off"]
     assert page.actions[0].force, "its evidence does not go that far yet"
+    given = round(100 * site.board.state(control_world.pattern).share)
+    assert page.actions[1].share == given == page.actions[1].allowed == 80
+    assert "beyond its evidence" not in page.actions[1].text
     assert {side.route: side.calls for side in page.sides} == {"teacher": "130", "student": "20"}
     assert [change.text for change in page.changes][-2:] == ["shadow → canary 10%", "observe → shadow"]
     assert page.state_text == f"canary {share_of(control_world)}"
@@ -91,14 +97,21 @@ def test_the_pattern_page_says_what_is_missing(control_world: Any) -> None:
         pattern_page(site, EvidenceBook(site.store), "p_none")
 
 
+def test_a_share_beyond_the_evidence_is_announced() -> None:
+    state = apply(PatternState(), StudentRegistered(version="s@1")).state
+    (share,) = (action for action in actions_of(state) if action.name == "share")
+    assert (share.share, share.allowed, share.danger) == (0, 0, True)
+    assert "Above 0% it goes beyond its evidence" in share.text
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [
         (PatternState(), ["off"]),
         (PatternState(state="off", resume="live", student="s@1"), ["resume"]),
-        (PatternState(state="shadow", student="s@1"), ["promote", "hold", "demote", "off"]),
-        (PatternState(state="shadow", student="s@1", held=True), ["promote", "resume", "demote", "off"]),
-        (PatternState(state="live", student="s@1"), ["demote", "off"]),
+        (PatternState(state="shadow", student="s@1"), ["promote", "share", "hold", "demote", "off"]),
+        (PatternState(state="shadow", student="s@1", held=True), ["promote", "share", "resume", "demote", "off"]),
+        (PatternState(state="live", student="s@1"), ["share", "demote", "off"]),
         (PatternState(state="blocked", student="s@1"), ["resume", "off"]),
         (PatternState(state="quarantined", student="s@1"), ["resume", "off"]),
     ],
@@ -198,6 +211,21 @@ def test_students_and_runs(control_world: Any) -> None:
     assert run.plot_text == "loss 2.000 at the first step, 1.000 at the last of 2"
     with pytest.raises(UnknownName):
         run_page(site, "../students")
+
+
+def test_what_was_trained_by_itself(control_world: Any) -> None:
+    busy(control_world)
+    site = site_of(control_world)
+    begun = {"at": control_world.now - 7_200, "agent_id": "a_9", "reason": "first: 90 successful sessions"}
+    ended = begun | {"ended_at": control_world.now - 3_600, "outcome": "registered", "version": control_world.version}
+    running = begun | {"at": control_world.now - 60, "reason": "drift"}
+    lines = [json.dumps(one) for one in (begun, ended, running)]
+    (control_world.data.runs / HISTORY).write_text("\n".join([*lines, "{half a li"]))
+    newest, oldest = students_page(site).history
+    assert (newest.outcome, newest.reason, newest.version) == ("running", "drift", None)
+    assert (oldest.outcome, oldest.agent) == ("registered", "a_9")
+    assert oldest.version is not None
+    assert oldest.version.text == control_world.version
 
 
 def test_two_versions_beside_each_other(control_world: Any) -> None:
