@@ -48,6 +48,26 @@ class RoleCount:
     masked: int
 
 
+def table_of(counts: Sequence[RoleCount]) -> str:
+    """The audit as a table for people: tokens by role, with what is trained of them."""
+    lines = [f"{'role':<10}{'tokens':>12}{'trained':>12}{'masked':>12}{'share':>8}"]
+    total = RoleCount("all", sum(count.trained for count in counts), sum(count.masked for count in counts))
+    for count in [*counts, total]:
+        tokens = count.trained + count.masked
+        share = f"{count.trained / tokens:.1%}" if tokens else "-"
+        lines.append(f"{count.role:<10}{tokens:>12,}{count.trained:>12,}{count.masked:>12,}{share:>8}")
+    return "\n".join(lines) + "\n"
+
+
+def shown(row: Row, decode: Decode) -> str:
+    """A row as a person reads it: what is trained stands between ⟦ and ⟧, in the tokens' own text."""
+    pieces, place = [], 0
+    for start, end in _trained_runs(row.labels):
+        pieces += [decode(row.input_ids[place:start]), "⟦", decode(row.input_ids[start:end]), "⟧"]
+        place = end
+    return "".join([*pieces, decode(row.input_ids[place:])])
+
+
 @dataclass(frozen=True)
 class Span:
     """One turn in a row: ids[start:end] from its opening mark to its end mark, both included."""
@@ -101,13 +121,13 @@ class Auditor:
         covered = sum(row.labels[place] != MASKED for span in spans for place in range(span.start, span.end))
         if covered != row.trained:
             raise AuditRefused("input_trained", row.row_id, "tokens before the first turn are trained")
-        for span in spans:
-            trained = [p for p in range(span.start, span.end) if row.labels[p] != MASKED]
-            if not trained:
-                continue
-            if span.role != "assistant" or _RESULT in self._decode([row.input_ids[p] for p in trained]):
+        places = {span: [p for p in range(span.start, span.end) if row.labels[p] != MASKED] for span in spans}
+        for span, trained in places.items():
+            others = span.role != "assistant" or _RESULT in self._decode([row.input_ids[p] for p in trained])
+            if trained and others:
                 raise AuditRefused("input_trained", row.row_id, f"{len(trained)} tokens of a {span.role} turn")
-            if row.input_ids[trained[-1]] != self._close[0]:
+        for trained in places.values():
+            if trained and row.input_ids[trained[-1]] != self._close[0]:
                 raise AuditRefused("turn_cut", row.row_id, "a trained turn ends without its end mark")
 
     def _check_answers(self, row: Row, source: Trajectory) -> None:
@@ -194,10 +214,11 @@ def _said(message: Message) -> list[str]:
     for call in message.get("tool_calls") or []:
         function = call.get("function") or {}
         said.append(str(function.get("name", "")))
+        given = function.get("arguments") or {}
         try:
-            said += _strings(json.loads(function.get("arguments") or "{}"))
+            said += _strings(json.loads(given) if isinstance(given, str) else given)
         except ValueError:
-            said.append(function["arguments"])
+            said.append(given)
     return said
 
 

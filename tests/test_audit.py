@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.distill.audit import Auditor, AuditRefused, lost_words
+from tutelage.distill.audit import Auditor, AuditRefused, RoleCount, lost_words, shown, table_of
 from tutelage.distill.curate import CallRef, Trajectory
 from tutelage.distill.rows import MASKED, Row, rows_of
 from tutelage.traffic.students import PromptSpec
@@ -149,3 +149,29 @@ def test_lost_words():
     message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     assert lost_words(message, '{"name":"track","arguments":{"id":"A-1"}}') == ""
     assert lost_words(message, '{"name":"track","arguments":{"id":"A-2"}}') == "A-1"
+
+
+def test_the_table_for_people():
+    said = table_of([RoleCount("assistant", 1_500, 500), RoleCount("user", 0, 6_000)]).splitlines()
+    assert [line.split() for line in said] == [
+        ["role", "tokens", "trained", "masked", "share"],
+        ["assistant", "2,000", "1,500", "500", "75.0%"],
+        ["user", "6,000", "0", "6,000", "0.0%"],
+        ["all", "8,000", "1,500", "6,500", "18.8%"],
+    ]
+    assert len({len(line) for line in said}) == 1
+    assert "-" in table_of([])
+
+
+def test_a_row_shows_what_is_trained_in_it():
+    text = shown(sound_row(), decode)
+    assert "⟦It is in Oslo.<|im_end|>⟧" in text
+    assert text.count("⟦") == text.count("⟧") == 2
+    assert text.replace("⟦", "").replace("⟧", "") == decode(sound_row().input_ids)
+
+
+def test_arguments_that_are_an_object_already_are_words_too():
+    call = {"function": {"name": "track", "arguments": {"id": "A-1"}}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    assert lost_words(message, '{"name":"track","arguments":{"id":"A-1"}}') == ""
+    assert lost_words(message, '{"name":"track","arguments":{}}') == "id"
