@@ -1,23 +1,18 @@
-"""Which sessions a student learns from, and which it is examined on.
+"""Sessions as they were exported, and on which side of the examination they fall.
 
-Only successful sessions count, and only answers that the teacher gave: what a student once said is context, never a
-lesson. The split is a salted hash of the session, so all calls of a session fall on one side, and a session stays on
-its side in every later run. Exact near-duplicates (same opening, same first action) teach nothing new and are dropped
-from the training side.
+The split is a salted hash of the session, so all calls of a session fall on one side, and a session stays on its side
+in every later run. Only answers that the teacher gave can be lessons, and only where its terms allow it: what a student
+once said is context. `selection` chooses among the sessions.
 """
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..traffic.actions import action_of, fitted_action, validate_action
-from ..traffic.canonical import canonical, canonical_message
 from ..traffic.errors import BadInput, MissingExtra
-from ..traffic.intents import balanced
 
 Message = dict[str, Any]
 
@@ -36,6 +31,8 @@ class CallRef:
     started_at: float
     sound: bool = True
     """Whether the answer can be carried out: known tools, arguments that fit their schemas."""
+    allowed: bool = True
+    """Whether the terms of the teacher that gave it allow training on it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,8 @@ class Trajectory:
 
     @property
     def trainable(self) -> tuple[CallRef, ...]:
-        """The calls that the teacher answered, and answered in a form that a student may give."""
-        return tuple(call for call in self.calls if call.route == "teacher" and call.sound)
+        """The calls that the teacher answered, in a form that a student may give, and may be learnt from."""
+        return tuple(call for call in self.calls if call.route == "teacher" and call.sound and call.allowed)
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,15 @@ class Export:
     """SHA-256 of the Parquet file."""
 
 
+class Contrast(NamedTuple):
+    """One session that is set apart: what a student should not do."""
+
+    item: Trajectory
+    reason: str
+    """`failed`: not successful; `hijacked`: a tool's result gave the orders; `inconsistent`: answered otherwise than
+    the teacher mostly answers to the same."""
+
+
 @dataclass(frozen=True)
 class Curated:
     """Both sides of the split, and what was left out."""
@@ -80,7 +86,14 @@ class Curated:
     train: list[Trajectory]
     held_out: list[Trajectory]
     dropped: dict[str, int]
-    """Sessions left out, by reason: `not_successful`, `no_teacher_turn`, `other_tools`, `duplicate`, `over_limit`."""
+    """Sessions left out, by reason: `not_successful`, `hijacked`, `no_teacher_turn`, `not_allowed`, `other_tools`,
+    `inconsistent`, `duplicate`, `near_duplicate`, `over_limit`."""
+    contrast: list[Contrast] = field(default_factory=list)
+    """Failed runs and others to learn from by contrast, the newest first."""
+    labels: dict[str, int] = field(default_factory=dict)
+    """Sessions of both sides by the source that called them a success."""
+    repaired: int = 0
+    """Training sessions in which a tool failed and the agent put it right."""
 
 
 def load(folder: Path) -> Export:
@@ -142,76 +155,3 @@ def held_out(session: str, share: float) -> bool:
     """Whether a session belongs to the examination side; the same answer in every run."""
     digest = hashlib.sha256(b"tutelage held-out v1\0" + session.encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
-
-
-def curate(
-    trajectories: Sequence[Trajectory],
-    *,
-    share: float,
-    max_train: int,
-    max_held_out: int,
-    tools: Sequence[Message] | None = None,
-    varying: Callable[[list[Message]], Any] = lambda messages: messages,
-    intent_of: Callable[[Trajectory], str] = lambda item: "",
-) -> Curated:
-    """Choose and split. `share`: part of the sessions held out, 0 to 1; the newest are kept where a limit binds.
-
-    `tools`: the agent's tool set; sessions recorded under another one are left out, for their prompt is another.
-    `varying`: the part of a session's opening messages that the student sees.
-    `intent_of`: what a session is about; where the limit binds, all intents get their share of the training side."""
-    dropped: Counter[str] = Counter()
-    usable: list[Trajectory] = []
-    wanted = None if tools is None else _tool_key(tools)
-    for item in sorted(trajectories, key=_started, reverse=True):
-        reason = _unusable(item, wanted)
-        if reason:
-            dropped[reason] += 1
-        else:
-            usable.append(item)
-    examined = [item for item in usable if held_out(item.session, share)]
-    taught, repeated = _without_repeats([item for item in usable if not held_out(item.session, share)], varying)
-    dropped["duplicate"] += repeated
-    dropped["over_limit"] += max(0, len(taught) - max_train) + max(0, len(examined) - max_held_out)
-    return Curated(
-        balanced(taught, intent_of, max_train), examined[:max_held_out], {name: n for name, n in dropped.items() if n}
-    )
-
-
-def _started(item: Trajectory) -> float:
-    return item.calls[0].started_at if item.calls else 0.0
-
-
-def _unusable(item: Trajectory, tools: bytes | None) -> str:
-    if not item.success:
-        return "not_successful"
-    if not item.trainable:
-        return "no_teacher_turn"
-    if tools is not None and _tool_key(item.tools) != tools:
-        return "other_tools"
-    return ""
-
-
-def _tool_key(tools: Sequence[Message]) -> bytes:
-    return canonical(sorted(tools, key=lambda tool: str((tool.get("function") or {}).get("name"))))
-
-
-def _without_repeats(
-    items: Sequence[Trajectory], varying: Callable[[list[Message]], Any]
-) -> tuple[list[Trajectory], int]:
-    seen: set[bytes] = set()
-    kept: list[Trajectory] = []
-    for item in items:
-        key = _opening(item, varying)
-        if key not in seen:
-            seen.add(key)
-            kept.append(item)
-    return kept, len(items) - len(kept)
-
-
-def _opening(item: Trajectory, varying: Callable[[list[Message]], Any]) -> bytes:
-    """What the student reads before its first answer, and that answer without its call ids."""
-    first = item.trainable[0].index
-    answer = item.messages[first]
-    calls = [{"function": call.get("function")} for call in answer.get("tool_calls") or []]
-    bare = {**answer, "tool_calls": calls} if calls else answer
-    return hashlib.sha256(canonical(varying(item.messages[:first])) + b"\0" + canonical_message(bare)).digest()

@@ -149,6 +149,7 @@ def _report(work: Work, made: Made, manifest: Manifest) -> dict[str, Any]:
         "tokens": [asdict(count) for count in made.attempt.audit],
         "personal_values": dict(work.counts),
         "personal_fields": work.fields,
+        "curated": work.curated,
         "training": {**asdict(made.attempt.trained), "adapter": ADAPTER},
         "scores": manifest.scores,
         "seconds": manifest.seconds,

@@ -18,16 +18,17 @@ from ..serving.render import RENDER_VERSION, TURN_END
 from ..traffic.errors import BadInput
 from ..traffic.layout import DataDir
 from ..traffic.students import ADAPTER, Manifest, PromptSpec, StudentRegister, adapter_digest
-from .audit import Auditor, RoleCount
+from .audit import Auditor, RoleCount, shown, table_of
 from .augment import augmented
 from .canaries import plant
+from .contrast import write_contrast
 from .curate import Curated, Export, load
 from .curve import Point, parts_of, reached, sizes
 from .detect import Detector, presidio_detector
 from .examine import Examiner, convert
 from .options import DistillOptions
 from .parts import BaseParts, Parts
-from .prepare import choose, clean
+from .prepare import choose, clean, unknown_terms
 from .progress import Progress, Report, RunLog, new_run_id, silent
 from .prompt_form import learnt_form
 from .register import Attempt, Made, register
@@ -94,16 +95,17 @@ def _distil(
     work: Work, source: Export, name: str, parts: Parts | None, detector: tuple[Detector, bool] | None
 ) -> Manifest:
     options = work.options
-    if options.teacher_distillable == "unknown":
-        work.notes.append("Nobody has said whether the teacher's terms allow training on its answers.")
     spec = PromptSpec(mode=options.prompt, skeleton=source.skeleton, version=RENDER_VERSION)
     with work.stage("curate", f"{len(source.trajectories)} sessions of {source.name}"):
         chosen = choose(options, source, spec)
+        work.notes.extend(filter(None, [unknown_terms(options, chosen.train)]))
     with work.stage("scrub", f"{len(chosen.train) + len(chosen.held_out)} sessions"):
         cleaned = clean(chosen, detector or presidio_detector(options.scrub), work.data, work.log, options.scrub)
         work.notes.extend(cleaned.notes)
         work.counts.update(cleaned.counts)
         work.fields.update(cleaned.fields)
+        work.curated = {"labels": chosen.labels, "repaired": chosen.repaired}
+        work.curated["contrast"] = write_contrast(work.log.folder, cleaned.chosen.contrast)
         taught, canaries = plant(cleaned.chosen.train, work.data.read_secret(), options.canaries)
         chosen = replace(cleaned.chosen, train=taught)
     parts = parts or BaseParts(options.base, options.threads)
@@ -160,7 +162,9 @@ def _rows(work: Work, parts: Parts, spec: PromptSpec, chosen: Curated) -> tuple[
             )
         with work.stage("audit", f"{len(rows.rows)} rows, {sum(len(row.input_ids) for row in rows.rows)} tokens"):
             # The engine's own tokenizer: ids that it would read otherwise are found here, not in production.
-            return rows, Auditor(spec, engine.tokenise, parts.decode).audit(rows.rows, lessons, rows.too_long)
+            table = Auditor(spec, engine.tokenise, parts.decode).audit(rows.rows, lessons, rows.too_long)
+            (work.draft / "audit.txt").write_text(f"{table_of(table)}\n{shown(rows.rows[0], parts.decode)}\n")
+            return rows, table
     finally:
         engine.close()
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..traffic.errors import BadInput
 from ..traffic.layout import DataDir
@@ -32,6 +33,8 @@ class Work:
     """Personal values exchanged, by kind."""
     fields: dict[str, dict[str, int]] = field(default_factory=dict)
     """The same by kind and field."""
+    curated: dict[str, Any] = field(default_factory=dict)
+    """What was chosen: success labels by source, sessions with repairs, sessions set apart."""
 
     @property
     def draft(self) -> Path:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.distill.curate import CallRef, Trajectory, curate, held_out, load
+from tutelage.distill.curate import CallRef, Trajectory, held_out, load
+from tutelage.distill.selection import curate
 from tutelage.traffic.errors import BadInput
 
 TOOLS = [{"type": "function", "function": {"name": "track", "parameters": {"type": "object", "properties": {}}}}]

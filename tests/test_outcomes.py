@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tutelage.distill.curate import curate, load
+from tutelage.distill.curate import load
+from tutelage.distill.selection import curate
 from tutelage.traffic.export import export_agent
 from tutelage.traffic.feedback import ACCEPTED, PATH
 from tutelage.traffic.feedback_rows import resolve, save, take

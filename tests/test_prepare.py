@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from tutelage.distill.curate import CallRef, Curated, Export, Trajectory
+from tutelage.distill.curate import CallRef, Contrast, Curated, Export, Trajectory
 from tutelage.distill.detect import Detector
 from tutelage.distill.findings import Finding
 from tutelage.distill.leaks import PersonalDataLeft
 from tutelage.distill.options import DistillOptions
-from tutelage.distill.prepare import choose, clean
+from tutelage.distill.prepare import choose, clean, unknown_terms
 from tutelage.distill.progress import silent
 from tutelage.traffic.errors import BadInput
 from tutelage.traffic.layout import DataDir
 from tutelage.traffic.students import PromptSpec
+from tutelage.traffic.teacher_terms import TeacherTerms
 
 
 def mails(text: str) -> Iterable[Finding]:
@@ -82,3 +83,24 @@ class Late(Detector):
 def test_what_is_left_blocks(tmp_path: Path) -> None:
     with pytest.raises(PersonalDataLeft, match="t1"):
         clean(Curated([session(1, "a@b.test")], [], {}), (Late(), True), DataDir(tmp_path).prepare(), silent)
+
+
+def test_the_terms_of_teachers(tmp_path: Path) -> None:
+    closed = TeacherTerms("closed", ("m",), "no")
+    options = DistillOptions(data=str(tmp_path), held_out=0.3, teachers=(closed,))
+    with pytest.raises(BadInput, match="do not allow training on their answers"):
+        choose(options, export([session(number) for number in range(60)]), PromptSpec())
+    assert "(default)" in unknown_terms(DistillOptions(data="d"), [session(1)])
+    assert unknown_terms(DistillOptions(data="d", teacher_distillable="yes"), [session(1)]) == ""
+
+
+def test_what_is_set_apart_is_scrubbed_and_never_blocks(tmp_path: Path) -> None:
+    data = DataDir(tmp_path).prepare()
+    apart = [Contrast(session(2, "I am c@d.test"), "failed")]
+    cleaned = clean(Curated([session(1)], [], {}, apart), (Detector([mails]), True), data, silent)
+    assert "c@d.test" not in str(cleaned.chosen.contrast)
+    assert cleaned.counts == {}
+    blocked = clean(
+        Curated([session(1)], [], {}, [Contrast(session(3, "a@b.test"), "failed")]), (Late(), True), data, silent
+    )
+    assert blocked.chosen.contrast == []
