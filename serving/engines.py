@@ -8,6 +8,7 @@ remote        any server that completes token ids; its adapters are its own busi
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from .options import ServingOptions
 from .remote_engine import RemoteEngine
 from .requantise import fast_file
 from .vllm_lora import VllmAdapters
+from .vllm_process import VllmProcess
 
 MakeEngine = Callable[[str, dict[str, Path]], Engine]
 """Builds an engine for the base of that name with these adapters."""
@@ -46,7 +48,7 @@ def engines_for(options: ServingOptions) -> MakeEngine:
     """How engines are built with these options. Raises BadInput for options that cannot work."""
     if problems := check(options):
         raise BadInput(" ".join(f"{problem.what}. {problem.advice}" for problem in problems))
-    makers = {"llama": _llama, "transformers": _transformers, "vllm": _remote, "remote": _remote}
+    makers = {"llama": _llama, "transformers": _transformers, "vllm": _vllm, "remote": _remote}
     make = makers[options.engine]
     return lambda base, adapters: make(options, base, adapters)
 
@@ -61,7 +63,11 @@ def check(options: ServingOptions, installed: Callable[[str], bool] | None = Non
     if missing:
         what = f"The engine {options.engine} needs {', '.join(missing)}"
         found.append(Problem(what, f"Run: pip install 'tutelage[{extra}]'"))
-    if options.engine in ("vllm", "remote"):
+    if options.engine == "vllm" and not options.engine_url:
+        if not options.engine_command or not shutil.which(options.engine_command[0]):
+            advice = "Install vLLM, set serving.engine_command, or serving.engine_url to a server that runs."
+            found.append(Problem(f"There is no command {' '.join(options.engine_command)!r}", advice))
+    elif options.engine in ("vllm", "remote"):
         if urlsplit(options.engine_url).scheme not in ("http", "https"):
             advice = "Set serving.engine_url to its base URL, which ends with /v1."
             found.append(Problem(f"The engine {options.engine} is a server and needs an address", advice))
@@ -96,11 +102,34 @@ def _transformers(options: ServingOptions, base: str, adapters: Mapping[str, Pat
     return HfEngine(folder, adapters, threads=options.threads, context=options.context, device=options.engine_device)
 
 
-def _remote(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> Engine:
-    key = os.environ.get(options.engine_key_env, "") if options.engine_key_env else ""
-    url, students = options.engine_url, DataDir(Path(options.data)).students
-    loader = None
-    if options.engine == "vllm":
-        loader = VllmAdapters(url, key=key, here=students, there=options.engine_students)
+def _vllm(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> Engine:
+    """A vLLM that runs already, or one of our own."""
+    data = DataDir(Path(options.data))
+    if options.engine_url:
+        key = _key(options)
+        loader = VllmAdapters(options.engine_url, key=key, here=data.students, there=options.engine_students)
+        return _remote(options, base, adapters, loader)
+    found = resolve(base)
+    process = VllmProcess(
+        options.engine_command,
+        hf_folder(found),
+        found.name,
+        context=options.context,
+        adapters=max(1, options.keep),
+        log=data.logs / "vllm.log",
+    )
+    loader = VllmAdapters(process.url)
+    return RemoteEngine(
+        process.url, found.name, adapters, context=options.context, loader=loader, on_close=process.stop
+    )
+
+
+def _remote(
+    options: ServingOptions, base: str, adapters: Mapping[str, Path], loader: VllmAdapters | None = None
+) -> Engine:
     model = options.engine_model or base
-    return RemoteEngine(url, model, adapters, context=options.context, key=key, loader=loader)
+    return RemoteEngine(options.engine_url, model, adapters, context=options.context, key=_key(options), loader=loader)
+
+
+def _key(options: ServingOptions) -> str:
+    return os.environ.get(options.engine_key_env, "") if options.engine_key_env else ""

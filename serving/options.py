@@ -31,7 +31,9 @@ class ServingOptions:
     """`llama` (llama.cpp in this process), `transformers` (the reference, slow), `vllm` (a vLLM server), `remote`
     (another server that completes token ids). See docs/serving.md."""
     engine_url: str = ""
-    """For `vllm` and `remote`: base URL of the server, which ends with `/v1`."""
+    """For `vllm` and `remote`: base URL of the server, which ends with `/v1`. Empty for `vllm`: it is started here."""
+    engine_command: tuple[str, ...] = ("vllm", "serve")
+    """For `vllm` without `engine_url`: the command that starts it; model and options are added."""
     engine_model: str = ""
     """For `vllm` and `remote`: the server's name of the base; empty: as it is called here."""
     engine_key_env: str = ""

@@ -50,9 +50,13 @@ class RemoteEngine:
         key: str = "",
         loader: Adapters | None = None,
         transport: httpx.BaseTransport | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
-        """`base_url` ends with `/v1`; `model` is the server's name of the base. Raises BadInput where it has none."""
+        """`base_url` ends with `/v1`; `model` is the server's name of the base; `on_close` is called last.
+
+        Raises BadInput where the server has no such model, TutelageError where it does not answer."""
         self._url, self._model, self._loader = base_url.rstrip("/"), model, loader
+        self._on_close = on_close
         headers = {"authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(_SILENT_S, connect=_CONNECT_S)
         self._http = httpx.Client(headers=headers, timeout=timeout, transport=transport, trust_env=False)
@@ -65,7 +69,7 @@ class RemoteEngine:
             self._context = self._room(context)
             self.set_adapters(adapters or {})
         except TutelageError:
-            self._http.close()
+            self.close()
             raise
 
     @property
@@ -90,6 +94,8 @@ class RemoteEngine:
 
     def close(self) -> None:
         self._http.close()
+        if self._on_close:
+            self._on_close()
 
     def tokenise(self, text: str) -> list[int]:
         return list(self._cached_ids(text))
@@ -170,7 +176,8 @@ class RemoteEngine:
                 for line in response.iter_lines():
                     if line.startswith("data: ") and line != "data: [DONE]":
                         yield json.loads(line[6:])
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ValueError, RuntimeError) as error:
+            # httpx tells a closed client by a RuntimeError.
             raise EngineError(f"{self._url} broke off: {error or type(error).__name__}") from error
 
     def _ids(self, text: str) -> tuple[int, ...]:

@@ -130,7 +130,7 @@ def test_extras_and_a_base_that_are_not_there(chosen: Config, tmp_path: Path) ->
 
 def test_an_engine_without_its_server_is_told(chosen: Config, tmp_path: Path) -> None:
     file = tmp_path / "t.toml"
-    file.write_text('[serving]\nengine = "vllm"\n')
+    file.write_text('[serving]\nengine = "remote"\n')
     found = examined(config.load(file, teacher="http://teacher.test/v1", data=tmp_path / "data"))["engine"]
     assert (found.verdict, "serving.engine_url" in found.advice) == ("problem", True)
     assert examined(chosen)["engine"].found == "llama"

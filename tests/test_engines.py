@@ -54,7 +54,11 @@ def test_a_version_is_served_by_vllm_under_its_name(tiny_gguf: Path, tmp_path: P
     ("chosen", "said"),
     [
         ({"engine": "vlm"}, "no engine 'vlm'. Set serving.engine to llama or transformers or vllm or remote"),
-        ({"engine": "vllm"}, "needs an address. Set serving.engine_url"),
+        (
+            {"engine": "vllm"},
+            "no command 'vllm serve'. Install vLLM, set serving.engine_command, or serving.engine_url",
+        ),
+        ({"engine": "remote"}, "needs an address. Set serving.engine_url"),
         ({"engine": "remote", "engine_url": "gpu:8000/v1"}, "needs an address"),
         ({"engine_url": "http://gpu:8000/v1"}, "llama runs here and uses no serving.engine_url"),
         (

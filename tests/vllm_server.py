@@ -4,7 +4,10 @@ Paths, fields, status codes and wordings are those of vLLM 0.32 with `--enable-l
 VLLM_ALLOW_RUNTIME_LORA_UPDATING=True.
 """
 
+import argparse
 import json
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.serving.engine import ContextTooLong, Engine, EngineError, Generation, Sampling
+from tutelage.serving.llama import LlamaEngine
 
 BASE = "tiny-base"
 
@@ -161,3 +165,27 @@ def listening(world: VllmServer) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def main() -> None:
+    """`vllm serve FOLDER OPTIONS` as a process; the model is the GGUF named by TINY_GGUF."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--enable-lora", action="store_true", required=True)
+    for name in ("served-model-name", "host", "max-loras", "max-lora-rank"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--max-model-len", type=int, required=True)
+    given = parser.parse_args()
+    if not given.folder.is_dir():
+        sys.exit(f"ValueError: {given.folder} is no model")
+    if given.served_model_name != BASE:
+        threading.Event().wait()
+    engine = LlamaEngine(Path(os.environ["TINY_GGUF"]), slots=1, threads=1, context=given.max_model_len)
+    world = VllmServer(engine, runtime_lora=os.environ.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING") == "True")
+    handler = type("Handler", (_Handler,), {"world": world})
+    ThreadingHTTPServer((given.host, given.port), handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The serving benchmark on a tiny model: figures of the engine that it names, bars that are ratios."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.benchmarks.serving import bars_of, copies_of, main, measured, prompts_of, write_adapter
+from tutelage.benchmarks.serving_engine import Task
+
+SYSTEM = "You are the voice of a house.\nAnswer in plain words.\nCurrent time is {}.\nIts devices:\n{}"
+TOOL = {"type": "function", "function": {"name": "turn_on", "parameters": {"type": "object", "properties": {}}}}
+
+
+def run_of(number: int) -> dict[str, Any]:
+    devices = "\n".join(f"- lamp {number + at}" for at in range(3))
+    call = {"id": "c", "type": "function", "function": {"name": "turn_on", "arguments": "{}"}}
+    messages = [
+        {"role": "system", "content": SYSTEM.format(f"12:{number % 60:02}:00", devices)},
+        {"role": "user", "content": f"lamp {number}"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]
+    meta = {"home": f"home {number % 4}"}
+    calls = [{"i": 2}]
+    run = {"trajectory_id": str(number), "task_id": "t", "domain": "house", "meta": meta, "calls": calls}
+    return {**run, "tools": [TOOL], "messages": messages}
+
+
+def test_prompts_of_all_homes_full_and_internalised() -> None:
+    full, internalised, body = prompts_of([run_of(number) for number in range(60)], 6)
+    assert len(full) == len(internalised) == 6
+    assert body["tools"] == [TOOL]
+    assert len({"".join(one) for one in full}) == 6
+    assert "turn_on" in "".join(full[0])
+    assert "voice of a house" in "".join(full[0])
+    assert "voice of a house" not in "".join(internalised[0])
+    assert "lamp 0" in "".join(internalised[0])
+
+
+def test_an_engine_is_measured_in_a_process_of_its_own(tiny_gguf: Path, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "student", tiny_gguf, 1)
+    prompts = [[1, *range(40, 80)], [1, *range(50, 90)]]
+    files = copies_of(folder, 2)
+    found = measured(
+        Task("llama", str(tiny_gguf), files, prompts, [p[:20] for p in prompts], prompts, "", 4, [1, 2], 1)
+    )
+    assert found["first"]["full"]["prompt_tokens"] == 41
+    assert found["first"]["internalised"]["prompt_tokens"] == 20
+    assert 0 < found["decode"]["2"]["written"] <= 8
+    assert found["decode"]["1"]["per_cpu_s"] > 0
+    assert found["calls"]["2"]["per_s"] > 0
+    assert {"free_cpu_s", "held_cpu_s", "slower"} == set(found["constraint"])
+    assert found["memory_mb"] > 10
+
+
+def test_the_bars_are_ratios_of_the_figures() -> None:
+    def decode(speed: float) -> dict[str, Any]:
+        return {"decode": {"8": {"per_cpu_s": speed}}}
+
+    first = {"full": {"first_token_cpu_s": 6.0}, "internalised": {"first_token_cpu_s": 1.0}}
+    raw = {
+        "llama": {**decode(40.0), "first": first, "constraint": {"slower": 0.2}},
+        "llama 16": decode(10.0),
+        "llama 16 loaded": decode(38.0),
+        "generate 8": decode(10.0),
+    }
+    found = [(round(bar.value, 6), bar.ok) for bar in bars_of(raw)]
+    assert found == [(4.0, True), (0.2, False), (0.05, True), (0.75, False), (6.0, True)]
+
+
+def test_it_says_where_it_looked_for_traffic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().out
