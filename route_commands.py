@@ -12,6 +12,9 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the chang
 PatternArgument = Annotated[str, typer.Argument(help="Pattern id or name.")]
 EverythingArgument = Annotated[str, typer.Argument(help="Pattern id or name; 'all' is the big switch.")]
 StudentOption = Annotated[str, typer.Option("--student", help="Version. Default: the one that has the pattern.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Beyond the evidence; it stays marked until that catches up.")
+]
 LISTED = ("pattern_id", "name", "state", "share", "student", "sessions", "risk", "low", "high", "expected", "missing")
 
 
@@ -68,14 +71,27 @@ def routes_promote(
     pattern: PatternArgument,
     reason: ReasonOption = "",
     student: StudentOption = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Beyond the evidence; it stays marked until that catches up.")
-    ] = False,
+    force: ForceOption = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """One step up: from shadow to canary, from canary to live."""
     _say("promote", pattern, {"reason": reason, "student": student, "force": force}, data, as_json)
+
+
+@routes.command("share")
+def routes_share(
+    pattern: PatternArgument,
+    percent: Annotated[float, typer.Argument(help="Percent of its sessions, 1 to 80.")],
+    reason: ReasonOption = "",
+    student: StudentOption = "",
+    force: ForceOption = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a student this share of a pattern, all of it audited, and keep it there until `resume`."""
+    body = {"reason": reason, "student": student, "force": force, "share": percent / 100}
+    _say("share", pattern, body, data, as_json)
 
 
 @routes.command("demote")

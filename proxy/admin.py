@@ -39,6 +39,7 @@ from .admin_verdicts import add_verdicts
 from .key_store import KeyBook
 from .overview import Overview
 from .pages import Pages, add_pages
+from .referee import Decides
 from .tool_policies import PolicyBook
 from .views import Site
 
@@ -64,6 +65,8 @@ class Admin:
     """Names beside those of this machine under which the API may be asked; None: any."""
     token: str = ""
     """Asked of everybody; empty: nothing is asked (see `access`)."""
+    texts: Decides | None = None
+    """Decides where the comparison rules are unsure."""
 
     def app(self) -> FastAPI:
         """The application."""
@@ -85,7 +88,7 @@ class Admin:
         patterns = PatternAdmin(self.overview, self.clock, self._one)
         add_patterns(app, patterns)
         add_verdicts(app, self.overview.store, self.policies, self._one, self.clock)
-        add_tools(app, self.overview.store, self.policies, self._one, self.clock)
+        add_tools(app, self.overview.store, self.policies, self._one, self.clock, self.texts)
         add_judge(app, JudgeAdmin(self.overview, self.data.read_secret(), self.clock, self._one))
         site = Site(self.overview, self.data, patterns, self.policies, self.clock, started=self.clock())
         add_pages(app, Pages(site, self.token))

@@ -25,7 +25,9 @@ class Word(msgspec.Struct):
     student: str = ""
     """Version that is meant; empty: the one that has the pattern."""
     force: bool = False
-    """Promote beyond the evidence; the state stays marked until the evidence has caught up."""
+    """Promote, or set a share, beyond the evidence; the state stays marked until the evidence has caught up."""
+    share: float = 0.0
+    """For `share`: the student's share of the sessions, from .01 to .80."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class RouteAdmin:
         """Put a person's word in force. Raises BadInput or UnknownName; patterns before the refused one are changed."""
         keeper, board = self.overview.keeper, self.overview.board
         for pattern in patterns:
-            keeper.operate(pattern, action, word.actor, word.reason, student=word.student, force=word.force)
+            keeper.operate(
+                pattern, action, word.actor, word.reason, student=word.student, force=word.force, share=word.share
+            )
         states = {pattern: board.state(pattern).state for pattern in patterns if pattern}
         marked = [pattern for pattern in patterns if pattern and board.state(pattern).forced]
         return {"off": bool(board.big_switch["off"]), "states": states, "forced": marked}

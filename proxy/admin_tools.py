@@ -12,6 +12,7 @@ from ..traffic.store import Store
 from ..traffic.tool_policy import ToolRule
 from .admin_http import answer, read_body
 from .recompare import recompare
+from .referee import Decides
 from .tool_policies import PolicyBook
 
 
@@ -31,9 +32,15 @@ class WhoOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def add_tools(
-    app: FastAPI, store: Store, policies: PolicyBook, one: Callable[[str], str], clock: Callable[[], float]
+    app: FastAPI,
+    store: Store,
+    policies: PolicyBook,
+    one: Callable[[str], str],
+    clock: Callable[[], float],
+    texts: Decides | None = None,
 ) -> None:
-    """Add the routes under `/api/patterns/PATTERN/tools`. `one`: id of the one pattern of an id or name."""
+    """Add the routes under `/api/patterns/PATTERN/tools`. `one`: id of the one pattern of an id or name; `texts`: decides
+    where the rules are unsure."""
 
     @app.get("/api/patterns/{pattern}/tools")
     def tools(pattern: str) -> Response:
@@ -45,7 +52,7 @@ def add_tools(
 
         def work() -> Response:
             wanted = one(pattern)
-            return answer(recompare(store, wanted, policies.policy(wanted), clock(), order.who))
+            return answer(recompare(store, wanted, policies.policy(wanted), clock(), order.who, texts=texts))
 
         return await run_in_threadpool(work)
 

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ..traffic.patterns import PatternEntry
 from ..traffic.store import Store
 from ..traffic.students import Manifest
@@ -27,9 +25,10 @@ from .event_log import Entry, EventLog, Key, event_entry, switch_entry, transiti
 from .heard import HeardSessions
 from .machine import apply
 from .options import RoutingOptions
+from .phrases import every_language
 from .repeats import Repeats
 from .reviews import JudgedTests
-from .routes import Route, RouteTable, publish_table
+from .routes import Route, RouteTable, publish_table, read_table
 from .rules import doubted, shares
 from .session_details import Details, Spoken, details, said_since
 from .sessions import DAY_S, Scope, SessionLoss, is_single_turn, passed, served_badly
@@ -62,6 +61,8 @@ class Board:
         self.big_switch: dict[str, Any] = self.log.switch()
         self.policy_of: Callable[[str], ToolPolicy] = lambda _: ToolPolicy()
         """How calls of a pattern's tools are compared; the most cautious way unless told."""
+        self.phrases = every_language()
+        """How refusals and doubts are told in texts; see `nulls`."""
         self.review = Draw("", 1.0)
         """Which sessions people review; all unless told."""
         self.repeats = Repeats(store, clock)
@@ -73,6 +74,7 @@ class Board:
         self._excused = Excused(store)
         self._passed_at: dict[Key, float] = {}
         self._live_at: dict[Key, float] = {}
+        self._left_at: dict[Key, float] = {}
         self._manifests: dict[str, Manifest] = {}
         self._verdict = 0
         self._compared = False
@@ -227,11 +229,19 @@ class Board:
                     self._hear(key, [Passed(at=idle_before, n=n)])
 
     def operate(
-        self, pattern_id: str | None, action: str, actor: str, reason: str, *, student: str = "", force: bool = False
+        self,
+        pattern_id: str | None,
+        action: str,
+        actor: str,
+        reason: str,
+        *,
+        student: str = "",
+        force: bool = False,
+        share: float = 0.0,
     ) -> None:
         """A person's decision on one pattern, or (None; off and on only) on everything.
 
-        Raises BadInput, and for a promotion beyond the evidence without `force`; UnknownName.
+        Raises BadInput, and for a promotion or share beyond the evidence without `force`; UnknownName.
         """
         operators.check_word(action, pattern_id is None)
         if pattern_id is None:
@@ -241,18 +251,18 @@ class Board:
         states = self.states(pattern_id)
         chosen = operators.meant(states, pattern_id, action, student)
         for state in chosen:
-            operators.check(state, action, force)
+            operators.check(state, action, force, share)
         if action == "pin":
             for state in states:
                 if state.pinned and state not in chosen:
                     self._say((pattern_id, state.student), "unpin", actor, reason)
         for state in chosen:
-            self._say((pattern_id, state.student), action, actor, reason)
+            self._say((pattern_id, state.student), action, actor, reason, share)
 
     def publish(self, path: Path) -> bool:
         """Write the route table if it differs from the one on disk; True when it was written."""
         if not self._published:
-            self._table, self._published = _read(path), True
+            self._table, self._published = read_table(path), True
             before = None
         else:
             before = self._table
@@ -270,12 +280,12 @@ class Board:
 
     # Inside.
 
-    def _say(self, key: Key, action: str, actor: str, reason: str) -> None:
+    def _say(self, key: Key, action: str, actor: str, reason: str, share: float = 0.0) -> None:
         k = next_trial(self.states(key[0]))
-        self._hear(key, [Operator(at=self._clock(), action=action, actor=actor, reason=reason, k=k)])
+        self._hear(key, [Operator(at=self._clock(), action=action, actor=actor, reason=reason, k=k, share=share)])
 
     def _details(self, key: Key, kind: str, names: list[str]) -> dict[str, Details]:
-        return details(self._store, *key, kind, names, self.policy_of(key[0]))
+        return details(self._store, *key, kind, names, self.policy_of(key[0]), self.phrases)
 
     def _hear(self, key: Key, events: list[Event]) -> None:
         """Apply events to one machine: to the log first, then to memory."""
@@ -304,6 +314,8 @@ class Board:
             self.repeats.began(key, event.at, len(self._heard.losses(key, SHADOW)))
         if state.state == "live" and before.state not in ("live", "off"):
             self._live_at[key] = event.at
+        elif state.state == "canary" and before.state == "live":
+            self._left_at[key] = event.at
 
     def _configure(self) -> None:
         for key, state in list(self._states.items()):
@@ -318,8 +330,10 @@ class Board:
         live = state.state == "live"
         if live and kind == AUDIT and challenged(state, self.states(key[0])):
             share = max(share, self._options.challenger_share)
-        # A live version is judged by its recent sessions; two days leave time to catch up after an outage.
-        after = self._clock() // DAY_S * DAY_S - DAY_S if live else manifest.snapshot_at if kind == SHADOW else 0.0
+        # A live version is judged by its recent sessions; two days leave time to catch up after an outage. Of one that
+        # has been live, what it served then was audited by the share of then.
+        after = manifest.snapshot_at if kind == SHADOW else self._left_at.get(key, 0.0)
+        after = self._clock() // DAY_S * DAY_S - DAY_S if live else after
         minimum = self._options.audit_min_per_day if live else 0
         return Scope(*key, kind, share, self._salt(kind, key), minimum, after)
 
@@ -328,14 +342,6 @@ class Board:
 
     def _salt(self, purpose: str, key: Key) -> str:
         return hmac.new(self._secret, "\0".join((purpose, *key)).encode(), hashlib.sha256).hexdigest()[:32]
-
-
-def _read(path: Path) -> RouteTable:
-    """The table on disk: its serial goes on. An unreadable one is replaced."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=RouteTable)
-    except (OSError, msgspec.DecodeError):
-        return RouteTable()
 
 
 def _tell(key: Key, transitions: Iterable[Transition]) -> None:

@@ -37,10 +37,12 @@ from .noise_labels import NOISE, NoiseSource
 from .options import ControlOptions, from_environment
 from .overview import Overview
 from .pace import Pace
+from .phrases import Phrases
 from .referee import PolicyReferee
 from .reporting import Reporting, add_metrics
 from .shadow import AUDIT, SHADOW, Asked, Endpoint, Runner
 from .teachers import Teacher, Teachers
+from .text_verifiers import TextVerifiers
 from .tool_policies import PolicyBook
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class ControlPlane:
     keeper: Keeper
     verifying: Verifying
     policies: PolicyBook
+    texts: TextVerifiers
     reporting: Reporting
     runners: list[Runner | Judging] = field(default_factory=list)
     clock: Callable[[], float] = time.time
@@ -89,23 +92,28 @@ class ControlPlane:
             raise
         functions = Verifiers(options.verifiers, options.verifier_limit_s)
         verifying = Verifying(store, functions, options.routing.session_idle_s, clock)
+        texts = TextVerifiers(Verifiers(options.text_verifiers, options.verifier_limit_s))
         policies = PolicyBook(store, options.tools, clock)
         keeper.board.policy_of = policies.policy
+        keeper.board.phrases = Phrases(options.phrase_languages, options.refusal_phrases, options.doubt_phrases)
         keeper.board.repeats.margin = options.noise_margin
         keeper.board.review = draw_for(data.read_secret(), "review", options.judge.review_share)
-        return cls(options, data, lock, store, keeper, verifying, policies, reporting, runners, clock)
+        return cls(options, data, lock, store, keeper, verifying, policies, texts, reporting, runners, clock)
 
     @property
     def app(self) -> Any:
         """The admin API and the dashboard, as an ASGI application."""
-        problems = self.verifying.problems
+        problems = self._problems
         overview = Overview(self.store, self.keeper, self.options, self.data.runs, self.runners, problems)
         hosts = None if self.options.host in ANY_HOST else (self.options.host,)
         token = token_for(self.options.host, self.data, self.options.token_env)
-        app = Admin(overview, self.data, self.policies, self.clock, hosts, token).app()
+        app = Admin(overview, self.data, self.policies, self.clock, hosts, token, self.texts).app()
         add_feedback(app, self.store, self.verifying, self.clock)
         add_metrics(app, self.reporting.metrics)
         return app
+
+    def _problems(self) -> list[str]:
+        return self.verifying.problems() + self.texts.told()
 
     def catch_up(self) -> None:
         """Take in everything that the journal holds."""
@@ -113,6 +121,7 @@ class ControlPlane:
 
     def close(self) -> None:
         """Give the store and the lock back."""
+        self.texts.close()
         self.store.close()
         self.lock.release()
 
@@ -147,7 +156,7 @@ class ControlPlane:
             idle_s=NOISE_IDLE_S if noise else 0.2,
             clock=self.clock,
             pace=Pace(options.shadow_per_second if kind == SHADOW else 0),
-            referee=PolicyReferee(self.policies.policy, bool(options.judge.url)),
+            referee=PolicyReferee(self.policies.policy, bool(options.judge.url), self.texts),
         )
 
 
@@ -182,6 +191,7 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
             await asyncio.gather(*runners, return_exceptions=True)
             stop.set()
             plane.verifying.close()
+            plane.texts.close()
             await asyncio.to_thread(verifying.join)
             await asyncio.to_thread(keeper.join)
             await asyncio.to_thread(keys.join)

@@ -143,12 +143,20 @@ class Keeper:
         self.tick()
 
     def operate(
-        self, pattern_id: str | None, action: str, actor: str, reason: str, *, student: str = "", force: bool = False
+        self,
+        pattern_id: str | None,
+        action: str,
+        actor: str,
+        reason: str,
+        *,
+        student: str = "",
+        force: bool = False,
+        share: float = 0.0,
     ) -> None:
         """A person's decision on one pattern, or on everything (None); in force when this returns. See
         `Board.operate`."""
         with self._lock:
-            self.board.operate(pattern_id, action, actor, reason, student=student, force=force)
+            self.board.operate(pattern_id, action, actor, reason, student=student, force=force, share=share)
             self.board.publish(self._data.routes)
 
     def retell(self) -> Retelling:

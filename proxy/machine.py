@@ -168,6 +168,8 @@ def _(event: Operator, state: PatternState) -> Step:
         return _resume(state, event, reason)
     if action == "promote" and state.state in ("shadow", "canary"):
         return _promote(state, event, reason)
+    if action == "share" and state.state in ("shadow", *SERVING):
+        return _share(state, event, reason)
     if action == "demote" and state.state in ("shadow", *SERVING):
         return _move(state, "quarantined", reason, event.at, event.actor, **_retreat(state))
     marks = {"hold": {"held": True}, "pin": {"pinned": True}, "unpin": {"pinned": False}}
@@ -188,12 +190,29 @@ def _promote(state: PatternState, event: Operator, reason: str) -> Step:
     if state.state == "canary":
         live = replace(state, state="live", share=1.0)
         return _move(state, "live", reason, event.at, event.actor, share=1.0, forced=not justified(live))
+    return _move(state, "canary", reason, event.at, event.actor, **_into_canary(state))
+
+
+def _into_canary(state: PatternState) -> dict[str, Any]:
     found = ready(state)
     threshold = found.threshold if found else None
     changes = fresh_service(replace(state, threshold=threshold))
-    return _move(
-        state, "canary", reason, event.at, event.actor, **changes, threshold=threshold, cooldown=0, forced=not found
-    )
+    return {**changes, "threshold": threshold, "cooldown": 0, "forced": not found}
+
+
+def _share(state: PatternState, event: Operator, reason: str) -> Step:
+    """The share that a person wants, in canary, where all that the student serves is audited; it stays until a person
+    lets it go. Less than before needs no evidence; more than that allows is marked."""
+    if not 0 < event.share < 1:
+        raise ValueError(f"a share set by hand lies in (0, 1), not at {event.share}")
+    begun = _into_canary(state) if state.state == "shadow" else {"forced": state.forced}
+    step = sum(share <= event.share for share in state.options.ramp[1:])
+    changes = {**begun, "share": event.share, "step": step, "step_sessions": 0, "held": True}
+    after = replace(state, state="canary", **changes)
+    marked = (begun["forced"] or event.share > state.share) and not justified(after)
+    if (state.state, state.share) == ("canary", event.share):
+        return Step(replace(after, forced=marked), [])
+    return _move(state, "canary", reason, event.at, event.actor, **changes | {"forced": marked})
 
 
 def decide(state: PatternState, at: float) -> Step:

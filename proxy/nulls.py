@@ -10,7 +10,6 @@ The i-th slice to appear alarms at i(i+1) times the level of one detector. As Σ
 give a false alarm within n sessions with probability at most n / level, however many fields a pattern has.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,19 +20,13 @@ from msgspec.structs import replace
 from ..traffic.actions import Action, Message, ToolCall, action_of, parameters
 from ..traffic.tool_policy import ToolPolicy
 from .guard import Guard
+from .phrases import Phrases, every_language
 
 MORE = "more:"
 """Prefix of the slices in which the student does less than the teacher."""
 EMPTY, NO_TOOL, REFUSAL, UNSURE, INVALID = "empty", "no_tool", "refusal", "unsure", "invalid"
 _NOTHING = frozenset(
     ("", "unknown", "n/a", "na", "none", "null", "nil", "unspecified", "not specified", "not provided", "-", "?")
-)
-_REFUSES = re.compile(
-    r"^\W*(?:i['’]?m sorry,? but )?i (?:can(?:['’]t|not)|am unable to|won['’]t) (?:help|assist|do that|comply|provide)"
-)
-_UNSURE = re.compile(
-    r"\b(?:i (?:do not|don['’]t) know|i am not sure|i['’]m not sure|(?:cannot|can['’]t|could not) (?:be )?determined?"
-    r"|not enough information|no information (?:about|on|is))\b"
 )
 _INVALID_REASONS = ("invalid", "fallback:student_invalid", "unparsable", "length", "fallback:student_empty")
 
@@ -88,16 +81,17 @@ class Compared(NamedTuple):
     """The comparison's."""
 
 
-def watch(calls: Sequence[Compared], policy: ToolPolicy) -> dict[str, float]:
-    """The slices that a session belongs to, each with its loss in [0, 1]: the mean over its calls in the slice."""
+def watch(calls: Sequence[Compared], policy: ToolPolicy, phrases: Phrases | None = None) -> dict[str, float]:
+    """The slices that a session belongs to, each with its loss in [0, 1]: the mean over its calls in the slice. Without
+    `phrases`, refusals and doubts are those of every known language."""
     found: dict[str, list[bool]] = defaultdict(list)
     for call in calls:
-        for name, lost in _slices(call, policy):
+        for name, lost in _slices(call, policy, phrases or every_language()):
             found[name].append(lost)
     return {name: sum(lost) / len(lost) for name, lost in found.items()}
 
 
-def _slices(call: Compared, policy: ToolPolicy) -> Iterator[tuple[str, bool]]:
+def _slices(call: Compared, policy: ToolPolicy, phrases: Phrases) -> Iterator[tuple[str, bool]]:
     theirs = action_of(call.teacher)
     if theirs.kind == "invalid":
         return
@@ -109,20 +103,19 @@ def _slices(call: Compared, policy: ToolPolicy) -> Iterator[tuple[str, bool]]:
     for kind in (NO_TOOL, REFUSAL, UNSURE):
         if kind == NO_TOOL and not call.tools:
             continue
-        if _is(kind, theirs):
-            yield kind, not _is(kind, ours)
+        if _is(kind, theirs, phrases):
+            yield kind, not _is(kind, ours, phrases)
         else:
-            yield MORE + kind, _is(kind, ours)
+            yield MORE + kind, _is(kind, ours, phrases)
     yield from _empty_fields(theirs.calls, ours.calls, parameters(call.tools), policy)
 
 
-def _is(kind: str, action: Action) -> bool:
+def _is(kind: str, action: Action, phrases: Phrases) -> bool:
     if kind == NO_TOOL:
         return not action.calls
-    text = " ".join(action.text.lower().split())
     if kind == REFUSAL:
-        return action.kind == "refusal" or (not action.calls and bool(_REFUSES.search(text)))
-    return not action.calls and bool(_UNSURE.search(text))
+        return action.kind == "refusal" or (not action.calls and phrases.refuses(action.text))
+    return not action.calls and phrases.doubts(action.text)
 
 
 def _empty_fields(

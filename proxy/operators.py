@@ -5,15 +5,18 @@ A word is checked before it becomes an event, so the log holds only what was don
 """
 
 from collections.abc import Sequence
+from math import floor
 
 from ..traffic.errors import BadInput, UnknownName
 from .explain import missing
-from .rules import proof, ready
+from .rules import allowed_share, proof, ready
 from .states import ACTIONS, SERVING, WAITING, PatternState
 from .versions import ruling
 
 SWITCHES = ("off", "on", "resume")
 """What can be said to everything at once."""
+LEAST_SHARE, MOST_SHARE = 0.01, 0.80
+"""Shares of the sessions that can be set by hand; all of them are for `promote`."""
 
 
 def check_word(action: str, everything: bool) -> None:
@@ -43,10 +46,14 @@ def meant(states: Sequence[PatternState], pattern_id: str, action: str, student:
     return [lead]
 
 
-def check(state: PatternState, action: str, force: bool) -> None:
+def check(state: PatternState, action: str, force: bool, share: float = 0.0) -> None:
     """Raises BadInput where a word makes no sense in this state, or asks for more than the evidence gives."""
+    if share and action != "share":
+        raise BadInput(f"A share goes with the word `share`, not with `{action}`.")
     if action == "promote":
         _check_promotion(state, force)
+    elif action == "share":
+        _check_share(state, share, force)
     elif action == "demote" and state.state not in ("shadow", *SERVING):
         raise BadInput(f"{state.student} is {state.state}: there is nothing to demote it from.")
     elif action == "hold" and state.state in ("off", *WAITING):
@@ -63,4 +70,22 @@ def _check_promotion(state: PatternState, force: bool) -> None:
         raise BadInput(
             f"The evidence for {state.student} does not go that far: {missing(state)}. "
             "With --force it is promoted all the same, and stays marked until the evidence has caught up."
+        )
+
+
+def _check_share(state: PatternState, share: float, force: bool) -> None:
+    if not LEAST_SHARE <= share <= MOST_SHARE:
+        raise BadInput(
+            f"A share set by hand lies between {LEAST_SHARE:.0%} and {MOST_SHARE:.0%} of the sessions, not at "
+            f"{share:.0%}. `promote` gives a student all of them, `off` none."
+        )
+    if state.state not in ("shadow", *SERVING):
+        raise BadInput(f"{state.student} is {state.state} and has no share: use `resume` first.")
+    allowed = allowed_share(state)
+    if share > max(allowed, state.share) and not force:
+        # Rounded down: the share that is named must be one that is taken.
+        raise BadInput(
+            f"The evidence for {state.student} allows a share of {floor(100 * allowed)} %, not {share:.0%}: "
+            f"{missing(state)}. With --force it is given all the same, and stays marked until the evidence has caught "
+            "up."
         )

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -12,6 +12,7 @@ from ..traffic.tool_policy import ToolRule
 
 Options = TypeVar("Options")
 ENVIRONMENT = "TUTELAGE_OPTIONS"
+PhraseLanguage = Literal["en", "de", "fr", "es", "it", "pt", "nl", "pl", "ja", "zh"]
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,16 @@ class ControlOptions:
     """Functions that judge runs, `package.module:function`."""
     verifier_limit_s: float = 10.0
     """Longest time that a verifier may take for one run, in seconds."""
+    text_verifiers: tuple[str, ...] = ()
+    """Functions that decide where the comparison rules are unsure about two texts, each `package.module:function`; see
+    [comparison](comparison.md)."""
+    phrase_languages: tuple[PhraseLanguage, ...] = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ja", "zh")
+    """Languages whose phrases tell a refusal or a doubt in a text, for the null guards (see
+    [guarantees](guarantees.md))."""
+    refusal_phrases: tuple[str, ...] = ()
+    """More beginnings of an answer that refuses, in any language."""
+    doubt_phrases: tuple[str, ...] = ()
+    """More of what an answer says somewhere that doesn't know."""
     telemetry: TelemetryOptions = field(default_factory=TelemetryOptions)
     """What other systems are told."""
     settings: tuple[Setting, ...] = ()

@@ -69,6 +69,14 @@ def publish_table(path: Path, table: RouteTable) -> None:
     publish(path, msgspec.json.encode(table))
 
 
+def read_table(path: Path) -> RouteTable:
+    """The table on disk, for who writes the next one: its serial goes on. An unreadable one counts as none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RouteTable)
+    except (OSError, msgspec.DecodeError):
+        return RouteTable()
+
+
 @dataclass
 class RouteReader:
     """A worker's view of the table. `current` is cheap: at most one `stat` per `every_s` seconds."""

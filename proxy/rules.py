@@ -217,7 +217,7 @@ def _shadow_holds(state: PatternState) -> bool:
 
 def justified(state: PatternState) -> bool:
     """Whether the evidence goes as far as the state does."""
-    return bool(proof(state)) or (state.state == "canary" and _shadow_holds(state))
+    return bool(proof(state)) or (state.state == "canary" and state.share <= allowed_share(state))
 
 
 def shadow_gate(state: PatternState) -> Gate | None:
@@ -250,6 +250,26 @@ def next_step(state: PatternState) -> int:
         return state.step
     if state.step + 1 >= len(options.ramp):
         return state.step
-    worst, cap = worst_case(state), state.epsilon * options.exposure_share
-    allowed = [step for step, share in enumerate(options.ramp) if share * worst <= cap]
+    allowed = [step for step, share in enumerate(options.ramp) if _within_cap(state, share)]
     return max([state.step, *allowed])
+
+
+def _within_cap(state: PatternState, share: float) -> bool:
+    """Whether the worst harm that a student of this share may still do is within the exposure cap."""
+    return share * worst_case(state) <= state.epsilon * state.options.exposure_share
+
+
+def allowed_share(state: PatternState) -> float:
+    """Highest share of the sessions, in [0, 1], that the evidence allows a student to have now: all where a proof
+    stands, what the exposure cap leaves in canary, the first step after the proof in shadow, else nothing."""
+    if proof(state) or (state.state == "live" and not state.forced):
+        return 1.0
+    if state.state == "shadow":
+        found = ready(state)
+        return float(fresh_service(replace(state, threshold=found.threshold))["share"]) if found else 0.0
+    if state.state != "canary" or state.canary is None or not _shadow_holds(state):
+        return 0.0
+    first = _first_share(state, state.canary.epsilon)
+    if state.canary.log_wealth <= 0:
+        return first
+    return min(1.0, max(first, state.epsilon * state.options.exposure_share / worst_case(state)))

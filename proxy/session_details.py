@@ -16,6 +16,7 @@ from ..traffic.tool_policy import ToolPolicy
 from .evidence import KEEP
 from .gate import session_loss
 from .nulls import Compared, watch
+from .phrases import Phrases
 from .threshold import Scored
 
 _ROWS = """
@@ -69,9 +70,16 @@ class Details:
 
 
 def details(
-    store: Store, pattern_id: str, student: str, kind: str, sessions: Collection[str], policy: ToolPolicy
+    store: Store,
+    pattern_id: str,
+    student: str,
+    kind: str,
+    sessions: Collection[str],
+    policy: ToolPolicy,
+    phrases: Phrases | None = None,
 ) -> dict[str, Details]:
-    """Details of these sessions, as far as they have comparisons. `kind` is `shadow` or `audit`."""
+    """Details of these sessions, as far as they have comparisons. `kind` is `shadow` or `audit`; `phrases`: see
+    `nulls.watch`."""
     if not sessions:
         return {}
     values = {"pattern": pattern_id, "student": student, "kind": kind, "sessions": list(sessions)}
@@ -80,10 +88,12 @@ def details(
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         grouped[row["trajectory_id"]].append(row)
-    return {session: _details(found, tools, policy) for session, found in grouped.items()}
+    return {session: _details(found, tools, policy, phrases) for session, found in grouped.items()}
 
 
-def _details(rows: Sequence[Mapping[str, Any]], tools: Mapping[str, Any], policy: ToolPolicy) -> Details:
+def _details(
+    rows: Sequence[Mapping[str, Any]], tools: Mapping[str, Any], policy: ToolPolicy, phrases: Phrases | None
+) -> Details:
     calls = [
         Compared(
             loads(row["teacher"].encode("utf-8", "surrogatepass")),
@@ -97,7 +107,7 @@ def _details(rows: Sequence[Mapping[str, Any]], tools: Mapping[str, Any], policy
     return Details(
         losses=tuple(row["loss"] for row in rows),
         items=tuple((row["score"], row["loss"]) for row in rows if row["score"] is not None and isfinite(row["score"])),
-        nulls=watch(calls, policy),
+        nulls=watch(calls, policy, phrases),
         waits=any(row["waits"] for row in rows),
     )
 

@@ -20,7 +20,7 @@ from .threshold import Ladder, Scored
 SERVING = ("canary", "live")
 WAITING = ("blocked", "quarantined")
 STATES = ("observe", "shadow", *SERVING, *WAITING, "off")
-ACTIONS = ("promote", "hold", "demote", "off", "resume", "on", "pin", "unpin")
+ACTIONS = ("promote", "share", "hold", "demote", "off", "resume", "on", "pin", "unpin")
 """What an operator can say; `on` is the older word for `resume`."""
 
 
@@ -112,6 +112,8 @@ class Operator(_Event, frozen=True, kw_only=True, tag="operator"):
     reason: str = ""
     k: int = 0
     """For `resume` in a blocked or quarantined state: number of the new trial; 0: one more than the last."""
+    share: float = 0.0
+    """For `share`: the student's share of the sessions, in (0, 1)."""
 
 
 class Configured(_Event, frozen=True, kw_only=True, tag="configured"):

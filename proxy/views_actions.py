@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import floor
 
 from ..traffic.errors import BadInput
-from .operators import check
+from .operators import MOST_SHARE, check
+from .rules import allowed_share
 from .states import SERVING, WAITING, PatternState
 
 
@@ -19,6 +21,10 @@ class Action:
     danger: bool
     force: bool = False
     """It goes beyond the evidence, and the state stays marked until the evidence has caught up."""
+    share: int | None = None
+    """Percent that the student has, where a share is asked for."""
+    allowed: int = 0
+    """Percent up to which a share does not go beyond the evidence."""
 
 
 def actions_of(state: PatternState) -> tuple[Action, ...]:
@@ -32,6 +38,8 @@ def actions_of(state: PatternState) -> tuple[Action, ...]:
 def _words(state: PatternState) -> Iterator[Action]:
     if state.state in ("shadow", "canary"):
         yield _promotion(state)
+    if state.state in ("shadow", *SERVING):
+        yield _share(state)
     if state.held:
         yield Action("resume", "Release", "Its evidence promotes it again.", False)
     elif state.state in ("shadow", "canary"):
@@ -41,6 +49,14 @@ def _words(state: PatternState) -> Iterator[Action]:
     if state.state in ("shadow", *SERVING):
         told = "The student loses the pattern, and waits in quarantine before another trial."
         yield Action("demote", "Demote", told, True)
+
+
+def _share(state: PatternState) -> Action:
+    most = floor(100 * min(max(allowed_share(state), state.share), MOST_SHARE))
+    told = "It is given so much of the pattern, all of it audited, until somebody releases it. "
+    if most < 100 * MOST_SHARE:
+        told += f"Above {most}% it goes beyond its evidence, and is marked until that has caught up."
+    return Action("share", "Set share", told, True, share=round(100 * min(state.share, MOST_SHARE)), allowed=most)
 
 
 def _promotion(state: PatternState) -> Action:

@@ -70,6 +70,22 @@ def test_a_promotion_beyond_the_evidence_is_refused_and_with_force_marked(api: A
     assert table.routes[api.pattern].share == pytest.approx(0.1)
 
 
+def test_a_share_set_by_hand(api: Api, world: Any) -> None:
+    refused = api.say("share", share=0.4)
+    assert refused.status_code == 400
+    assert "allows a share of 0 %, not 40%" in refused.json()["error"]["message"]
+    assert "between 1% and 80%" in api.say("share").json()["error"]["message"]
+    assert "share goes with" in api.say("hold", share=0.4).json()["error"]["message"]
+    done = api.say("share", share=0.4, force=True, reason="a demo").json()
+    assert (done["states"], done["forced"]) == ({api.pattern: "canary"}, [api.pattern])
+    (row,) = api.ask("GET", "/api/routes").json()
+    assert (row["share"], row["held"], row["forced"]) == (0.4, True, True)
+    table = msgspec.json.decode(world.data.routes.read_bytes(), type=RouteTable)
+    assert table.routes[api.pattern].share == 0.4
+    assert api.say("share", share=0.2).status_code == 200, "less needs no evidence"
+    assert api.ask("GET", "/api/replay").json()["equal"] is True
+
+
 def test_words_on_versions(api: Api, world: Any) -> None:
     assert api.say("pin", student=world.version).status_code == 200
     assert api.ask("GET", "/api/routes").json()[0]["pinned"]

@@ -213,6 +213,21 @@ def test_a_promotion_beyond_the_evidence_needs_force(world: Any) -> None:
     assert keeper.board.log.transitions(1, world.pattern)[0]["forced"]
 
 
+def test_less_than_all_audits_only_what_is_served_from_then_on(world: Any) -> None:
+    keeper = world.plane.keeper
+    for _ in range(2):
+        keeper.operate(world.pattern, "promote", "tester", "", force=True)
+    world.play(5, route="student", student=world.version)
+    world.plane.catch_up()
+    world.now += 10
+    keeper.operate(world.pattern, "share", "tester", "carefully", share=0.4)
+    (scope,) = keeper.board.scopes("audit")
+    assert (scope.share, scope.after) == (1.0, world.now)
+    keeper = world.reopen().keeper
+    world.idle()
+    assert keeper.board.scopes("audit") == [scope]
+
+
 def test_a_pinned_version_keeps_the_pattern(world: Any) -> None:
     keeper, newer = world.plane.keeper, "parcels@ffffffffffff"
     keeper.operate(world.pattern, "promote", "tester", "", force=True)

@@ -13,7 +13,7 @@ from tutelage.proxy.judged import JudgedGate
 from tutelage.proxy.machine import apply, decide, replay, reproduced
 from tutelage.proxy.noise import NoiseTest, SelfOdds
 from tutelage.proxy.options import RoutingOptions
-from tutelage.proxy.rules import shares
+from tutelage.proxy.rules import allowed_share, shares
 from tutelage.proxy.states import (
     ACTIONS,
     STATES,
@@ -423,7 +423,8 @@ def test_new_options_take_effect_through_an_event() -> None:
         (msgspec.structs.replace(NEW, version="lamp@2"), "a machine|machine"),
         (Session(kind="nightly", session="s", loss=0.0), "shadow, canary or live"),
         (Session(kind="live", session="s", loss=2.0), "loss lies in"),
-        (says("explode"), "promote, hold, demote"),
+        (says("explode"), "promote, share, hold, demote"),
+        (says("share", share=1.0), "lies in"),
         ("gossip", "routing event was expected"),
     ],
 )
@@ -432,14 +433,72 @@ def test_senseless_events_are_refused(event: Any, message: str) -> None:
         apply(in_live(), event)
 
 
+BEGINNINGS: list[list[Event]] = [
+    [NEW],
+    [msgspec.structs.replace(NEW, single_turn=False), *sessions("shadow", *[0.0] * 100)],
+    [NEW, *sessions("shadow", *[0.0] * 100), *sessions("canary", *[0.0] * 20)],
+    [NEW, *sessions("shadow", *[0.0] * 100), *sessions("canary", *[0.0] * 60)],
+    [NEW, says("promote"), says("promote")],
+]
 EVENT = st.one_of(
     st.builds(Session, kind=st.sampled_from(["shadow", "canary", "live"]), session=st.just("s"), loss=st.floats(0, 1)),
     st.builds(Session, kind=st.sampled_from(["shadow", "canary", "live"]), session=st.just("s"), loss=st.just(0.0)),
     st.builds(lambda n, bad: Invalid(n=n, bad=min(n, bad)), st.integers(0, 20), st.integers(0, 3)),
     st.builds(Passed, n=st.integers(0, 300)),
-    st.builds(says, st.sampled_from(ACTIONS)),
+    st.builds(lambda action, share: says(action, share=share), st.sampled_from(ACTIONS), st.floats(0.01, 0.80)),
     st.builds(lambda share: Configured(options=RoutingOptions(audit_share=share)), st.floats(0, 1)),
 )
+
+
+HEARD = st.one_of(
+    st.builds(
+        Session, kind=st.sampled_from(["shadow", "canary"]), session=st.just("s"), loss=st.sampled_from([0, 0, 1])
+    ),
+    st.builds(Invalid, n=st.integers(0, 20), bad=st.just(0)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(BEGINNINGS), st.floats(0.01, 0.80), st.lists(HEARD, max_size=30), st.lists(HEARD, max_size=60))
+def test_a_share_set_by_hand_stays_and_is_marked_beyond_the_evidence(
+    beginning: list[Event], share: float, before: list[Event], after: list[Event]
+) -> None:
+    state, _ = run([*beginning, *before])
+    if state.state not in ("shadow", "canary", "live"):
+        return
+    wanted = says("share", share=share)
+    allowed = max(allowed_share(state), state.share)
+    set_by_hand, seen = run([wanted], state)
+    assert (set_by_hand.state, set_by_hand.share, set_by_hand.held) == ("canary", share, True)
+    assert shares(set_by_hand) == (share, 0.0, 1.0)
+    assert [(one.after, one.share, one.actor) for one in seen] == [("canary", share, "ada")] * (state.share != share)
+    assert set_by_hand.forced == (share > allowed) or state.forced
+    later, moved = run(after, set_by_hand)
+    assert later.share in (share, 0.0)
+    assert {one.after for one in moved} <= {"canary", "blocked", "quarantined"}
+    assert {one.reason for one in moved if one.after == "canary"} <= {"evidence_caught_up"}
+    assert all(reproduced(one) == one for one in moved)
+    log = [*beginning, *before, wanted, *after]
+    assert replay([decode_event(encode_event(event)) for event in log]) == later
+
+
+def test_a_share_set_by_hand_is_let_go_by_resume() -> None:
+    live, seen = run([says("share", share=0.4), *sessions("canary", 0.0)], in_live())
+    assert (live.state, live.share, live.step, live.forced, live.held) == ("canary", 0.4, 5, False, True)
+    assert [(one.before, one.after, one.share) for one in seen] == [("live", "canary", 0.4)]
+    back, seen = run([says("resume")], live)
+    assert (back.state, back.share, seen[0].reason) == ("live", 1.0, "canary_gate_crossed")
+
+
+def test_a_share_beyond_the_exposure_cap_is_marked_until_the_proof() -> None:
+    state, seen = run([says("share", share=0.8)], in_canary())
+    assert (state.forced, seen[0].forced, state.share) == (True, True, 0.8)
+    proven, seen = run(sessions("canary", *[0.0] * 60), state)
+    assert [(one.kind, one.reason) for one in seen] == [("mark", "evidence_caught_up")]
+    assert (proven.state, proven.share, proven.forced) == ("canary", 0.8, False)
+    less, _ = run([says("share", share=0.2)], proven)
+    assert (less.share, less.forced) == (0.2, False)
+    assert run([says("share", share=0.2)], less)[1] == []
 
 
 @settings(max_examples=150, deadline=None)

@@ -21,7 +21,7 @@ FALLEN = after(LIVE, "demote")
 
 
 def test_unknown_words_name_the_known_ones() -> None:
-    with pytest.raises(BadInput, match="promote, hold, demote, off, resume, on, pin, unpin, not 'explode'"):
+    with pytest.raises(BadInput, match="promote, share, hold, demote, off, resume, on, pin, unpin, not 'explode'"):
         check_word("explode", False)
     with pytest.raises(BadInput, match="off, on, resume to everything, not 'demote'"):
         check_word("demote", True)
@@ -43,6 +43,22 @@ def test_within_the_evidence_it_does_not() -> None:
     ]:
         proven = apply(proven, event).state
     check(proven, "promote", False)
+
+
+def test_a_share_goes_as_far_as_the_evidence_without_force() -> None:
+    for share in (0.0, 0.81, 1.0):
+        with pytest.raises(BadInput, match=r"between 1% and 80%"):
+            check(CANARY, "share", True, share)
+    with pytest.raises(BadInput, match=r"allows a share of 0 %, not 10%: .*--force"):
+        check(SHADOW, "share", False, 0.10)
+    check(SHADOW, "share", True, 0.10)
+    for share in (0.01, CANARY.share):
+        check(CANARY, "share", False, share)
+    check(LIVE, "share", False, 0.8)
+    with pytest.raises(BadInput, match="use `resume` first"):
+        check(OFF, "share", True, 0.4)
+    with pytest.raises(BadInput, match="not with `promote`"):
+        check(SHADOW, "promote", True, 0.4)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import pytest
 from test_admin_verdicts import Desk, marks
 
 from tutelage.proxy.recompare import Recompared, recompare
+from tutelage.proxy.text_verifiers import Ruling
 from tutelage.proxy.verdicts import PairKey, person_says, verdicts_of
+from tutelage.traffic.compare import COMPARATOR
 from tutelage.traffic.tool_policy import ToolPolicy, ToolRule
 
 TEXT = ToolPolicy(rules={"set_status": ToolRule(free_text=("status",))})
@@ -41,13 +43,29 @@ def test_the_rules_speak_again_where_they_have_changed_their_mind(desk: Desk) ->
     key = PairKey(first["call_id"], first["student"], first["kind"])
     said = [(one["source"], one["who"], one["at"]) for one in verdicts_of(store, key)]
     assert said == [
-        ("rules", "comparator 2", first["at"]),
-        ("rules", "comparator 2, asked by ann", desk.world.now + 60),
+        ("rules", f"comparator {COMPARATOR}", first["at"]),
+        ("rules", f"comparator {COMPARATOR}, asked by ann", desk.world.now + 60),
     ]
     shown = desk.get(f"/api/pairs/{first['pair_id']}")["verdicts"]
     assert [one["verdict"] for one in shown] == ["reject", "accept"], "what the rules said first is still told"
     assert recompare(store, pattern, ToolPolicy(), desk.world.now + 70, "ann").changed == 2
     assert losses(desk) == before
+
+
+def test_the_users_functions_are_asked_about_what_is_stored(desk: Desk) -> None:
+    class Knows:
+        def decide(self, request: Any, session: str, theirs: Any, ours: Any) -> Ruling | None:
+            assert session
+            assert request["messages"]
+            return Ruling(True, "verifier:knows@1") if theirs != ours else None
+
+    store, pattern, now = desk.world.plane.store, desk.world.pattern, desk.world.now
+    desk.label(*[marks(parcel=f"P{41 + n:05d}", status=status) for n, status in enumerate(("lost", "sent"))])
+    assert recompare(store, pattern, TEXT, now + 60, "ann", texts=Knows()) == Recompared(2, 1)
+    assert losses(desk)[0] == (0.0, "verifier:knows@1", TEXT.digest)
+    assert recompare(store, pattern, TEXT, now + 70, "ann", texts=Knows()) == Recompared(2, 0)
+    assert recompare(store, pattern, TEXT, now + 80, "ann") == Recompared(2, 1)
+    assert losses(desk)[0] == (1.0, "unsure:set_status.status", TEXT.digest)
 
 
 def test_people_are_heard_as_before(desk: Desk) -> None:

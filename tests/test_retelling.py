@@ -19,6 +19,7 @@ def world(control_world: Any) -> Any:
     world.label("audit")
     world.idle()
     world.plane.keeper.operate(world.pattern, "promote", "ada", "I know it", force=True)
+    world.plane.keeper.operate(world.pattern, "share", "ada", "not all at once", share=0.5)
     world.plane.keeper.operate(world.pattern, "hold", "ada", "")
     return world
 
@@ -27,7 +28,7 @@ def test_the_log_tells_everything(world: Any) -> None:
     found = world.plane.keeper.retell()
     assert found.differences == []
     assert found.equal
-    assert (found.machines, found.transitions) == (1, 4)
+    assert (found.machines, found.transitions) == (1, 5)
     assert found.reproduced == 2  # gate_crossed and ramp; the others were the student's arrival and an operator
     assert found.events > 60
     world.reopen()

@@ -67,6 +67,9 @@ def test_an_operators_words(shell: Shell) -> None:
     shell.text("pin", shell.pattern, shell.version)
     assert shell.json("list")[0]["pinned"]
     shell.text("unpin", shell.pattern)
+    assert "allows a share of" in str(shell.run("share", shell.pattern, "40").exception)
+    assert shell.json("share", shell.pattern, "40", "--force", "--reason", "a try")["forced"] == [shell.pattern]
+    assert shell.json("list")[0]["share"] == 0.4
     assert shell.json("off", shell.pattern)["states"] == {shell.pattern: "off"}
     assert shell.json("on", shell.pattern)["states"] == {shell.pattern: "canary"}
     assert shell.json("demote", shell.pattern)["states"] == {shell.pattern: "quarantined"}

@@ -95,6 +95,9 @@ function openAsk(button) {
   byId("ask-text").textContent = asked.text;
   byId("ask-go").textContent = asked.verb;
   byId("ask-reason").value = byId("ask-error").textContent = "";
+  const share = byId("ask-share");
+  byId("ask-share-row").hidden = share.disabled = asked.share === undefined;
+  share.value = asked.share ?? "";
   byId("ask-who").value = kept("who");
   ask.showModal();
   byId("ask-reason").focus();
@@ -104,6 +107,8 @@ ask.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const who = kept("who", byId("ask-who").value);
   const body = { reason: byId("ask-reason").value, actor: signed(who), ...(asked.force && { force: true }) };
+  const percent = asked.share === undefined ? 0 : byId("ask-share").valueAsNumber;
+  if (percent) Object.assign(body, { share: percent / 100, force: percent > Number(asked.allowed) });
   const problem = await send(asked.post, body);
   if (problem) byId("ask-error").textContent = problem;
   else ask.close();
