@@ -16,6 +16,7 @@ from tutelage.examples import (
     langgraph_multi_agent,
     openai_sdk,
     tool_less_tiny_model,
+    train_on_gpu,
 )
 from tutelage.examples.place import Place, opened
 
@@ -85,6 +86,15 @@ def test_tool_less_tiny_model(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "ai: track_parcel({'parcel': 'PA-12345'})"
     assert lines[2].startswith('tool: {"status": ')
+
+
+def test_train_on_gpu(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_on_gpu.main(place, tmp_path)
+    exported, settings, *commands = capsys.readouterr().out.splitlines()
+    assert {"calls", "messages", "trajectories"} <= set(exported.removeprefix("Exported: ").split(", "))
+    assert settings == "Settings: engine, engine_url, engine_students"
+    assert any("python -m tutelage.distill" in line for line in commands)
+    assert (tmp_path / "export" / "calls.parquet").is_file()
 
 
 def test_an_example_as_its_reader_starts_it_with_a_provider_of_their_own(place: Place) -> None:

@@ -48,6 +48,7 @@ WITHOUT_OWN_TEST = {
     "examples/feedback_and_verifiers.py": "tests/test_examples.py",
     "examples/import_old_logs.py": "tests/test_examples.py",
     "examples/tool_less_tiny_model.py": "tests/test_examples.py",
+    "examples/train_on_gpu.py": "tests/test_examples.py",
     "examples/litellm_proxy.py": "tests/test_litellm_logger.py",
     "traffic/openai_form.py": "tests/test_langchain_records.py",
 }
