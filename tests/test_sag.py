@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tutelage.proxy.replies import read_student
 from tutelage.proxy.usable import SHED
-from tutelage.serving.engine import Generation, Sampling, TokenScore
+from tutelage.serving.engine import GREEDY, Generation, Sampling, TokenScore
 from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.options import ServingOptions
 from tutelage.serving.render import InvalidOutput
@@ -55,7 +55,7 @@ class DrawingEngine:
     def tokenise(self, text: str) -> list[int]:
         return list(text.encode())[:20]
 
-    def generate(self, prompt_ids: Any, *args: Any, sampling: Sampling, **options: Any) -> Generation:
+    def generate(self, prompt_ids: Any, *args: Any, sampling: Sampling = GREEDY, **options: Any) -> Generation:
         self.asked.append(sampling)
         text = self.texts[(len(self.asked) - 1) % len(self.texts)]
         scores = (TokenScore(text.encode(), -0.25), TokenScore(b"", -0.75))

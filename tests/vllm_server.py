@@ -121,8 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             known["/v1/load_lora_adapter"] = lambda: world.load(body)
             known["/v1/unload_lora_adapter"] = lambda: world.unload(body)
         known["/health"] = lambda: (200, "")
-        found = known.get(self.path)
-        return self._send(*(found() if found else (404, {"detail": "Not Found"})))
+        status, answer = known.get(self.path, lambda: (404, {"detail": "Not Found"}))()
+        return self._send(status, answer)
 
     def _tokens(self, body: dict[str, Any]) -> tuple[int, Any]:
         ids = self.world.engine.tokenise(body["prompt"])
