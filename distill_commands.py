@@ -48,6 +48,24 @@ def distill_run(
     show(processes.distill(settings, options, err), as_json)
 
 
+@distill.command("select")
+def distill_select(
+    bases: Annotated[list[str], typer.Argument(help="Base models.")],
+    bar: Annotated[float | None, typer.Option(min=0, max=1, help="Agreement that is enough.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Agent or pattern. Default: the one with most sessions.")] = None,
+    data: DataOption = None,
+    file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train from several base models, smallest first, until one is good enough; the others' versions are retired."""
+    from . import processes
+
+    settings = config.load(file, data=data)
+    options = settings.distill(agent=agent, bar=bar)
+    columns = ("base", "mb", "version", "agreement", "low", "high", "floor", "calls", "seconds", "result")
+    show(processes.select(settings, options, bases, err), as_json, columns)
+
+
 @distill.command("watch")
 def distill_watch(
     once: Annotated[bool, typer.Option("--once", help="One look, and the run that it leads to.")] = False,

@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _student_part(config: Config, data: DataDir, say: Callable[[str], None], log
         nonlocal told
         if not bases and not any(manifest.status == "candidate" for manifest in register.list()):
             return False
-        if not is_installed("xllamacpp"):
+        if config.serving().engine == "llama" and not is_installed("xllamacpp"):
             if not told:
                 say("A student exists, but cannot be served here. Run: pip install 'tutelage[serving]'")
             told = True
@@ -159,10 +160,32 @@ def distill(config: Config, options: DistillOptions, console: Console) -> dict[s
     require_training(is_installed)
     from .distill.run import run
 
-    with AdminClient.open(config.data, config.control()) as client:
-        export = Path(client.post("/api/exports", {"agent": options.agent})["path"])
+    return msgspec.to_builtins(run(options, _export(config, options), _reporting(console)))
 
+
+def select(config: Config, options: DistillOptions, bases: list[str], console: Console) -> list[dict[str, Any]]:
+    """Distil from several bases, smallest first, until one reaches `options.bar`; a row for each."""
+    require_training(is_installed)
+    from .distill.run import run
+    from .distill.select import select as choose
+
+    export = _export(config, options)
+
+    def train(base: str) -> Any:
+        console.print(f"base {base}", highlight=False)
+        return run(replace(options, base=base), export, _reporting(console))
+
+    tried = choose(bases, options.bar, train, StudentRegister(config.data))
+    return [one.to_json() for one in tried]
+
+
+def _export(config: Config, options: DistillOptions) -> Path:
+    with AdminClient.open(config.data, config.control()) as client:
+        return Path(client.post("/api/exports", {"agent": options.agent})["path"])
+
+
+def _reporting(console: Console) -> Callable[[Progress], None]:
     def report(event: Progress) -> None:
         console.print(line(event), highlight=False)
 
-    return msgspec.to_builtins(run(options, export, report))
+    return report
