@@ -23,7 +23,7 @@ TOOLS: list[Message] = [
                 "type": "object",
                 "properties": {name: {"type": "string"} for name in ("user_id", "email", "phone", "address", "note")}
                 | {"channel": {"type": "string", "enum": ["email", "phone"]}},
-                "required": ["user_id"],
+                "required": ["note"],
             },
         },
     }
@@ -66,8 +66,11 @@ def values_of(number: int, seed: int) -> dict[str, str]:
     rng = random.Random(f"{seed}/{number}")
     fake, us = _faker(locale_of(number, seed)), _faker("en_US")
     fake.seed_instance(rng.random())
-    us.seed_instance(rng.random())
+    # Taken at once: the others may be the same faker under another seed.
     first, last = fake.first_name().split()[0], fake.last_name().split()[0]
+    us.seed_instance(rng.random())
+    german = _faker("de_DE")
+    german.seed_instance(rng.random())
     plain = [_ascii(word) for word in (first, last)]
     digits = lambda count: "".join(rng.choice("123456789") for _ in range(count))  # noqa: E731
     found = {
@@ -75,7 +78,7 @@ def values_of(number: int, seed: int) -> dict[str, str]:
         "EMAIL_ADDRESS": f"{plain[0]}.{plain[1]}@{rng.choice(['gmail.com', us.domain_name()])}",
         "PHONE_NUMBER": rng.choice(["(212) 555-{4}", "+1 415-555-{4}", "212.555.{4}", "+49 30 9018{4}"]),
         "CREDIT_CARD": us.credit_card_number("visa16"),
-        "IBAN_CODE": _faker("de_DE").iban(),
+        "IBAN_CODE": german.iban(),
         "US_SSN": us.ssn(),
         "IP_ADDRESS": us.ipv4_public() if rng.random() < 0.7 else us.ipv6(),
         "MAC_ADDRESS": us.mac_address(),

@@ -161,6 +161,8 @@ def _labelled(match: re.Match[str]) -> Iterable[Finding]:
             value = value.rstrip(".,;")
         elif kind:
             value = re.split(r"[,;|\s](?=\s|$)|\s(?=[A-Za-z(])|\\n", value, maxsplit=1)[0].rstrip(".,;)")
+        if kind == "USER_NAME" and value.isalpha() and not is_first_name(value):
+            continue  # a word of a sentence
         if kind and _fits(kind, value) and (kind != "PERSON" or len(value.split()) <= 4):
             start = match.start("value")
             yield Finding(kind, start, start + len(value), 0.8)

@@ -73,6 +73,7 @@ def test_in_texts(text: str, expected: set[tuple[str, str]]) -> None:
         "10 Things To Do In Paris",
         "key: value, token: next_page_3",
         "2 Way Radio, 5 Star Hotel",
+        "Handle: directly, login: myself",
     ],
 )
 def test_what_the_work_is_about_is_left(text: str) -> None:
