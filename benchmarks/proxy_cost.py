@@ -21,7 +21,7 @@ import psutil
 import uvloop
 
 from tutelage.proxy.decide import decide
-from tutelage.proxy.identify import call_facts
+from tutelage.proxy.identify import call_facts, names_in
 from tutelage.proxy.key_rates import KeyRates
 from tutelage.proxy.keys import KeyRing
 from tutelage.proxy.routes import RouteReader
@@ -86,7 +86,7 @@ def _parts(folder: Path, teacher: str, count: int) -> dict[str, float]:
     parsed: dict[str, Any] = loads(body)
 
     def identify() -> Any:
-        facts = call_facts(_HEADERS, parsed, len(body), keys.admit(_HEADERS, time.time()).caller)
+        facts = call_facts(names_in(_HEADERS), parsed, len(body), keys.admit(_HEADERS, time.time()).caller)
         shape = facts_of(parsed)
         return facts, registry.current().identify(shape) if shape is not None else None
 

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import zlib
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from . import feedback, intake, openai_errors, otlp
 from .decide import decide
 from .exchange import Exchange, is_text
 from .http_messages import Reply, Request
-from .identify import PARENT_HEADER, PATTERN_HEADER, TRAJECTORY_HEADER, call_facts, retry_count
+from .identify import call_facts, names_in
 from .keys import Admission, KeyRing
 from .metrics_workers import Overhead, Report
 from .relay import CHAT, MODELS, Relay
@@ -31,7 +32,7 @@ from .routes import RouteReader
 log = logging.getLogger("tutelage.proxy")
 STREAMED_UPLOAD = 1 << 20
 """Uploads of other endpoints that are no JSON are passed on piece by piece beyond this size, in bytes."""
-_ADMISSION = "admission"
+_ADMISSION, _NAMES = "admission", "names"
 HEALTH = ("/health", "/tutelage/health")
 _CLIMBS = re.compile(r"(?i)(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:/|\\|%2f|%5c|$)|#")
 """Paths that could lead out of the teacher's `/v1`."""
@@ -67,7 +68,9 @@ class DataPlane:
         call = self._exchange(request, reply)
         self.in_flight += 1
         try:
-            await self._serve(call, request)
+            waiting = self._serve(call, request)
+            if waiting is not None:
+                await waiting
         except asyncio.CancelledError:
             call.cancelled = True
             raise
@@ -86,22 +89,27 @@ class DataPlane:
 
     def _exchange(self, request: Request, reply: Reply) -> Exchange:
         named = request.named
-        call = Exchange(
-            reply=reply,
-            append=self.journal.append,
-            method=request.method,
-            path=request.path,
-            headers=request.headers,
-            named=named,
-            known=request.known,
-            keep_bytes=self.max_body_bytes,
+        names = request.known.get(_NAMES)
+        if names is None:
+            names = request.known[_NAMES] = names_in(named)
+        return Exchange(
+            reply,
+            self.journal.append,
+            request.method,
+            request.path,
+            request.headers,
+            named,
+            self.max_body_bytes,
+            request.known,
+            names=names,
+            trajectory=names.trajectory,
+            hint=names.hint,
+            parent=names.parent,
+            retry=names.retry,
         )
-        call.retry = retry_count(named)
-        call.trajectory, call.parent = named.get(TRAJECTORY_HEADER, ""), named.get(PARENT_HEADER, "")
-        call.hint = named.get(PATTERN_HEADER, "")
-        return call
 
-    async def _serve(self, call: Exchange, request: Request) -> None:
+    def _serve(self, call: Exchange, request: Request) -> Awaitable[None] | None:
+        """Answer the call; what is still to be waited for, if anything."""
         admission = call.admission = call.known.get(_ADMISSION) or self._admit(call)
         call.caller = admission.caller
         problem = request.problem or admission.problem
@@ -110,19 +118,20 @@ class DataPlane:
         elif self.in_flight > self.max_concurrent:
             call.refuse(openai_errors.busy(self.max_concurrent))
         elif call.path == CHAT and call.method == "POST":
-            await self._chat(call, request.body)
+            return self._chat(call, request.body)
         elif call.path == feedback.PATH:
             self._feedback(call, request.body)
         elif call.path == intake.PATH:
             plain = unpacked(request.body, call.named.get("content-encoding", ""), self.max_body_bytes)
-            await intake.serve(call, plain, lambda: self.journal.stats.behind, self.intake)
+            return intake.serve(call, plain, lambda: self.journal.stats.behind, self.intake)
         elif call.path == otlp.PATH:
             plain = unpacked(request.body, call.named.get("content-encoding", ""), self.max_body_bytes)
-            await otlp.serve(call, plain, lambda: self.journal.stats.behind, self.intake)
+            return otlp.serve(call, plain, lambda: self.journal.stats.behind, self.intake)
         elif call.path.startswith("/v1/") and not _CLIMBS.search(call.path):
-            await self._other(call, request)
+            return self._other(call, request)
         else:
             call.refuse(openai_errors.unknown_path(call.method, call.path))
+        return None
 
     def _admit(self, call: Exchange) -> Admission:
         admission = self.keys.admit(call.named, call.started_at)
@@ -134,14 +143,12 @@ class DataPlane:
         plain = unpacked(raw, call.named.get("content-encoding", ""), self.max_body_bytes)
         feedback.serve(call, plain)
 
-    async def _chat(self, call: Exchange, raw: bytes) -> None:
+    def _chat(self, call: Exchange, raw: bytes) -> Awaitable[None] | None:
         plain = unpacked(raw, call.named.get("content-encoding", ""), self.max_body_bytes)
         call.request = raw if plain is None else plain
         if plain is None:
             call.reason = "cannot:content_encoding"
-            if not _forbidden(call):
-                await self.relay.teacher(call, raw, None)
-            return
+            return None if _forbidden(call) else self.relay.teacher(call, raw, None)
         if plain is not raw:
             call.headers = [pair for pair in call.headers if pair[0] != "content-encoding"]
             call.known = {}
@@ -149,17 +156,22 @@ class DataPlane:
             body = load_request(plain)
         except BadInput as error:
             call.refuse(openai_errors.bad_json(str(error)))
-            return
+            return None
         if not isinstance(body, dict):
             call.refuse(openai_errors.bad_json(f"A {type(body).__name__} came."))
-            return
+            return None
         to_student = self._decide(call, body)
-        if not _forbidden(call) and not (to_student and await self.relay.student(call, body)):
+        if _forbidden(call):
+            return None
+        return self._student_first(call, plain, body) if to_student else self.relay.teacher(call, plain, body)
+
+    async def _student_first(self, call: Exchange, plain: bytes, body: dict[str, Any]) -> None:
+        if not await self.relay.student(call, body):
             await self.relay.teacher(call, plain, body)
 
     def _decide(self, call: Exchange, body: dict[str, Any]) -> bool:
         """Whether the student shall answer; notes what was found out about the call."""
-        facts = call_facts(call.named, body, len(call.request), call.caller)
+        facts = call_facts(call.names, body, len(call.request), call.caller)
         shape = facts_of(body)
         match = self.registry.current().identify(shape, facts.hint) if shape is not None else None
         decision = decide(facts, match, self.routes.current(), lambda: self._accepted(call))

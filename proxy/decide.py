@@ -120,6 +120,8 @@ def _odd_tools(body: dict[str, Any]) -> str:
     if not _functions_only(tools):
         return "tools"
     choice = body.get("tool_choice")
+    if choice is None:
+        return ""
     named = isinstance(choice, dict) and choice.get("type") == "function"
     return "" if named or (not isinstance(choice, dict) and choice in _NEUTRAL_CHOICES) else "tool_choice"
 
@@ -149,10 +151,14 @@ def _odd_input(body: dict[str, Any]) -> str:
         if message.get("audio"):
             return "audio"
         content = message.get("content")
-        if not isinstance(content, list):
-            continue
-        for part in content:
-            kind = part.get("type") if isinstance(part, dict) else None
-            if kind not in _TEXT_PARTS:
-                return kind if kind in _OTHER_PARTS else "content_part"
+        if isinstance(content, list) and (odd := _odd_part(content)):
+            return odd
+    return ""
+
+
+def _odd_part(content: list[Any]) -> str:
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in _TEXT_PARTS:
+            return kind if kind in _OTHER_PARTS else "content_part"
     return ""

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from ..traffic import records
-from .headers import to_agent
-from .http_messages import Headers, Reply
+from .headers import relayed
+from .http_messages import Headers, ReceivedHeaders, Reply
+from .identify import Names
 from .keys import Admission
 from .openai_errors import Problem
 
@@ -58,6 +59,8 @@ class Exchange(msgspec.Struct):
     model: str = ""
     pattern: str = ""
     session: str = ""
+    names: Names = Names()
+    """What the agent's headers say about the call."""
     trajectory: str = ""
     hint: str = ""
     parent: str = ""
@@ -101,24 +104,26 @@ class Exchange(msgspec.Struct):
         """Send the head. `length` is given when the body will have exactly that many bytes."""
         self.reply.begin(status, self._head(status, headers), length)
 
-    def _head(self, status: int, headers: Headers) -> Headers:
-        found = dict(headers)
+    def _head(self, status: int, headers: Headers) -> str:
+        found = headers.named if isinstance(headers, ReceivedHeaders) else dict(headers)
         self.status = status
         self.response_type = found.get("content-type", "")
         self.response_encoding = found.get("content-encoding", "")
         self.request_id = found.get("x-request-id") or self.call_id
         if self.stream and "json" in self.response_type:
             self.stream = False
-        return to_agent(headers, self._own_headers())
+        return relayed(headers) + self._own_lines()
 
-    def _own_headers(self) -> Headers:
-        own = [("x-request-id", self.request_id), ("x-tutelage-call-id", self.call_id)]
-        own += [("x-tutelage-route", self.route), ("x-tutelage-reason", self.fallback or self.reason)]
+    def _own_lines(self) -> str:
+        own = (
+            f"x-request-id: {self.request_id}\r\nx-tutelage-call-id: {self.call_id}\r\n"
+            f"x-tutelage-route: {self.route}\r\nx-tutelage-reason: {self.fallback or self.reason}\r\n"
+        )
         model = self.student if self.route == "student" else self.model
         if model and model.isascii() and model.isprintable():
-            own.append(("x-tutelage-model", model))
+            own += f"x-tutelage-model: {model}\r\n"
         if self.confidence is not None:
-            own.append(("x-tutelage-confidence", f"{self.confidence:.4f}"))
+            own += f"x-tutelage-confidence: {self.confidence:.4f}\r\n"
         return own
 
     def asking(self) -> None:

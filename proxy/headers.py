@@ -4,7 +4,7 @@ Everything passes except what belongs to one connection only, what the proxy its
 `x-tutelage-` names), and cookies of the upstream.
 """
 
-from .http_messages import Headers
+from .http_messages import Headers, ReceivedHeaders, header_lines
 from .key_text import PREFIX
 
 OWN = "x-tutelage-"
@@ -48,13 +48,20 @@ def to_student(headers: Headers) -> Headers:
     return [pair for pair in to_teacher(headers) if pair[0] not in KEYS and pair[0] != "cookie"]
 
 
-def to_agent(headers: Headers, own: Headers) -> Headers:
-    """What the agent gets of the upstream's headers, with `own` ones added; those names are never taken from it."""
+def to_agent(headers: Headers) -> Headers:
+    """What the agent gets of the upstream's headers: none of those that the proxy says itself."""
     nominated = _nominated(headers)
     dropped = _NOT_RELAYED | nominated if nominated else _NOT_RELAYED
-    kept = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN)]
-    kept += own
-    return kept
+    return [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN)]
+
+
+def relayed(headers: Headers) -> str:
+    """The lines of `to_agent`; kept with headers that come again."""
+    if not isinstance(headers, ReceivedHeaders):
+        return header_lines(to_agent(headers))
+    if not headers.lines:
+        headers.lines = header_lines(to_agent(headers))
+    return headers.lines
 
 
 def _nominated(headers: Headers) -> frozenset[str]:

@@ -27,6 +27,25 @@ class SentHeaders(list[tuple[str, str]]):
     """Their bytes, once they have been sent."""
 
 
+class ReceivedHeaders(list[tuple[str, str]]):
+    """Headers of an upstream's answer that come again and again, and are not changed any more."""
+
+    __slots__ = ("lines", "named")
+
+    def __init__(self, headers: Headers) -> None:
+        super().__init__(headers)
+        self.named: dict[str, str] = dict(headers)
+        """By name; of repeated ones the last."""
+        self.lines = ""
+        """What the agent gets of them, once that has been worked out; see `headers.relayed`."""
+
+    def with_length(self, length: str) -> "ReceivedHeaders":
+        """The same with another content-length, which is not among the `lines`."""
+        other = ReceivedHeaders([(name, length if name == "content-length" else value) for name, value in self])
+        other.lines = self.lines
+        return other
+
+
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = (204, 304)
 
@@ -43,6 +62,11 @@ def header_name(raw: bytes) -> str:
         if len(_NAMES) < _KNOWN_NAMES and len(raw) < 64:
             _NAMES[raw] = name
     return name
+
+
+def header_lines(headers: Headers) -> str:
+    """The headers as lines of a head."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers])
 
 
 class Request:
@@ -159,13 +183,16 @@ class Reply:
         self.keeps_open = True
         """False when only closing the connection can end the body."""
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer."""
+    def whole(self, status: int, headers: Headers | str, body: bytes) -> None:
+        """Send a complete answer. Headers may be given as `header_lines` of them."""
         self.begun = self.ended = True
-        head = self._head(status, headers, None if status in _BODILESS else len(body))
-        self._wire.write(head if self._bodiless or status in _BODILESS else head + body)
+        if status in _BODILESS:
+            self._wire.write(self._head(status, headers, None))
+            return
+        head = self._head(status, headers, len(body))
+        self._wire.write(head if self._bodiless else head + body)
 
-    def begin(self, status: int, headers: Headers, length: int | None) -> None:
+    def begin(self, status: int, headers: Headers | str, length: int | None) -> None:
         """Send the head. `length` is given when the body will have exactly so many bytes."""
         self.begun = True
         self._bodiless = self._bodiless or status in _BODILESS
@@ -191,19 +218,17 @@ class Reply:
         """Break off visibly: the agent's client reports an incomplete answer."""
         self._wire.abort()
 
-    def _head(self, status: int, headers: Headers, length: int | None) -> bytes:
-        lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in headers]
-        if length is not None:
-            lines.append(f"content-length: {length}\r\n")
-        elif self._chunked:
-            lines.append("transfer-encoding: chunked\r\n")
+    def _head(self, status: int, headers: Headers | str, length: int | None) -> bytes:
+        line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+        lines = headers if isinstance(headers, str) else header_lines(headers)
+        framing = "" if length is None else f"content-length: {length}\r\n"
+        if self._chunked:
+            framing = "transfer-encoding: chunked\r\n"
         if self._wire.closing or not self.keeps_open:
-            lines.append("connection: close\r\n")
+            framing += "connection: close\r\n"
         elif self._http10:
-            lines.append("connection: keep-alive\r\n")
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1", "replace")
+            framing += "connection: keep-alive\r\n"
+        return f"{line}{lines}{framing}\r\n".encode("latin-1", "replace")
 
 
 class Handler(Protocol):

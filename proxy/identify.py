@@ -5,9 +5,9 @@ reach different workers. So it hashes what all of them repeat: the caller and th
 are left out, because a clock in the system prompt would give each call a session of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -48,22 +48,45 @@ class CallFacts(msgspec.Struct, frozen=True):
     stream: bool = False
 
 
-def call_facts(headers: Mapping[str, str], body: dict[str, Any], size: int, caller: str) -> CallFacts:
-    """The facts of one call; `headers` with lower-case names. Odd values are ignored, never an error."""
-    metadata = body.get("metadata")
-    named = metadata if isinstance(metadata, dict) else {}
-    trajectory = headers.get(TRAJECTORY_HEADER) or _text(named.get(TRAJECTORY_KEY))
-    conversation = headers.get(CONVERSATION_HEADER) or _text(named.get(CONVERSATION_KEY))
-    return CallFacts(
-        body=body,
-        size=size,
-        caller=caller,
-        session=session_key(caller, conversation or trajectory, body),
-        trajectory=trajectory,
-        hint=headers.get(PATTERN_HEADER) or _text(named.get(PATTERN_KEY)),
-        parent=headers.get(PARENT_HEADER) or _text(named.get(PARENT_KEY)),
-        stream=body.get("stream") is True,
+class Names(NamedTuple):
+    """What an agent tells about a call beside its body; empty texts where it tells nothing."""
+
+    trajectory: str = ""
+    hint: str = ""
+    parent: str = ""
+    conversation: str = ""
+    retry: int = 0
+    """See `retry_count`."""
+
+    def filled(self, metadata: dict[Any, Any]) -> "Names":
+        """With what is missing here taken from the request's `metadata`."""
+        return self._replace(
+            trajectory=self.trajectory or _text(metadata.get(TRAJECTORY_KEY)),
+            hint=self.hint or _text(metadata.get(PATTERN_KEY)),
+            parent=self.parent or _text(metadata.get(PARENT_KEY)),
+            conversation=self.conversation or _text(metadata.get(CONVERSATION_KEY)),
+        )
+
+
+def names_in(headers: Mapping[str, str]) -> Names:
+    """What the headers tell; their names are in lower case."""
+    return Names(
+        trajectory=headers.get(TRAJECTORY_HEADER, ""),
+        hint=headers.get(PATTERN_HEADER, ""),
+        parent=headers.get(PARENT_HEADER, ""),
+        conversation=headers.get(CONVERSATION_HEADER, ""),
+        retry=retry_count(headers),
     )
+
+
+def call_facts(names: Names, body: dict[str, Any], size: int, caller: str) -> CallFacts:
+    """The facts of one call; `names` are those of its headers. Odd values are ignored, never an error."""
+    metadata = body.get("metadata")
+    if metadata and isinstance(metadata, dict):
+        names = names.filled(metadata)
+    trajectory, hint, parent, conversation, _ = names
+    session = session_key(caller, conversation or trajectory, body)
+    return CallFacts(body, size, caller, session, trajectory, hint, parent, body.get("stream") is True)
 
 
 def session_key(caller: str, explicit: str, body: dict[str, Any]) -> str:
@@ -77,11 +100,12 @@ def session_key(caller: str, explicit: str, body: dict[str, Any]) -> str:
     if explicit:
         digest.update(b"\0x" + explicit.encode("utf-8", "surrogatepass"))
     else:
-        digest.update(b"\0o" + _encoded(list(_opening(body.get("messages")))))
+        digest.update(b"\0o" + _encoded(_opening(body.get("messages"))))
     return digest.hexdigest()
 
 
-def _opening(messages: object) -> Iterable[object]:
+def _opening(messages: object) -> list[object]:
+    found: list[object] = []
     asked = answered = False
     for message in messages if isinstance(messages, list) else ():
         role = message.get("role") if isinstance(message, dict) else None
@@ -89,11 +113,12 @@ def _opening(messages: object) -> Iterable[object]:
             continue
         answered = answered or role == "assistant"
         if asked and answered:
-            return
-        yield message
+            break
+        found.append(message)
         asked = asked or role == "user"
         if asked and answered:
-            return
+            break
+    return found
 
 
 def _encoded(value: object) -> bytes:

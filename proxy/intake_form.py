@@ -17,7 +17,7 @@ from ..traffic.canonical import loads
 from ..traffic.dialects import dialect_of
 from ..traffic.errors import BadInput
 from ..traffic.records import CallRecord
-from .identify import CONVERSATION_HEADER, PARENT_HEADER, PATTERN_HEADER, TRAJECTORY_HEADER, CallFacts, call_facts
+from .identify import CallFacts, Names, call_facts
 
 REASON = "recorded"
 MOST = 1000
@@ -164,10 +164,5 @@ def _body(raw: msgspec.Raw, name: str) -> dict[str, Any] | None:
 
 
 def _facts(logged: Logged, request: dict[str, Any], caller: str) -> CallFacts:
-    named = {
-        TRAJECTORY_HEADER: logged.trajectory,
-        PARENT_HEADER: logged.parent,
-        CONVERSATION_HEADER: logged.conversation,
-        PATTERN_HEADER: logged.pattern,
-    }
-    return call_facts(named, request, len(logged.request), caller)
+    names = Names(logged.trajectory, logged.pattern, logged.parent, logged.conversation)
+    return call_facts(names, request, len(logged.request), caller)

@@ -7,6 +7,7 @@ After it the answer belongs to whoever began it.
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -177,15 +178,19 @@ class Relay:
         if not breaker.allow():
             call.refuse(openai_errors.breaker_open(teacher.name, breaker.retry_after_s), "teacher")
             return None
-        send, sent, url = self.upstream.send, _sent(call, teacher), teacher.url + target
+        sent, url = _sent(call, teacher), teacher.url + target
+        if not isinstance(body, bytes) and "content-length" in call.named:
+            sent = [*sent, ("content-length", call.named["content-length"])]
         call.asking()
+        self.retries.budget.call()
         try:
-            if isinstance(body, bytes):
-                answer = await self.retries.run(lambda: send(call.method, url, sent, body, whole=whole))
-            else:
-                length = call.named.get("content-length")
-                sent = [*sent, ("content-length", length)] if length else sent
-                answer = await send(call.method, url, sent, body, whole=whole)
+            try:
+                answer = await self.upstream.send(call.method, url, sent, body, whole=whole)
+            except UpstreamError as error:
+                if not isinstance(body, bytes):
+                    raise
+                again = partial(self.upstream.send, call.method, url, sent, body, whole=whole)
+                answer = await self.retries.again(error, again)
         except UpstreamError as error:
             _note(breaker, error)
             call.refuse(error.problem, "teacher")

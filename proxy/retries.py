@@ -47,7 +47,7 @@ class Budget:
 
 
 class Retries:
-    """Makes attempts until one reaches its upstream."""
+    """Makes further attempts until one reaches its upstream."""
 
     def __init__(
         self,
@@ -62,19 +62,21 @@ class Retries:
         """`made` counts the further attempts."""
         self._retries, self._sleep, self._chance = retries, sleep, chance or random.Random()
 
-    async def run(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
-        """The result of the first attempt that reaches the upstream. Raises the last one's UpstreamError."""
-        self.budget.call()
+    async def again(self, error: UpstreamError, attempt: Callable[[], Awaitable[Result]]) -> Result:
+        """The result of the first attempt that reaches the upstream, after one that ended with `error`.
+
+        The call itself is told to `budget` by whoever makes it. Raises the last attempt's UpstreamError.
+        """
         done = 0
-        while True:
-            try:
-                return await attempt()
-            except UpstreamError as error:
-                if not _repeatable(error) or done >= self._retries or not self.budget.take():
-                    raise
+        while _repeatable(error) and done < self._retries and self.budget.take():
             await self._sleep(self.pause_s(done))
             done += 1
             self.made += 1
+            try:
+                return await attempt()
+            except UpstreamError as failure:
+                error = failure
+        raise error
 
     def pause_s(self, done: int) -> float:
         """Seconds to wait before the next attempt: full jitter, uniform in [0, min(2 s, 0.1 s * 2^done)].

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an upstream, and the answer that arrives on it; used by `upstream_http1`.
+"""One HTTP/1.1 connection to an upstream; used by `upstream_http1`.
 
 Invariants: a connection carries one exchange at a time and is used again only after a complete answer; header values
 stay the bytes that were sent; an answer that did not come to its end is never taken for complete.
@@ -6,106 +6,22 @@ stay the bytes that were sent; an answer that did not come to its end is never t
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import httptools
 
 from . import openai_errors
-from .http_messages import Headers, header_name
+from .http_answers import RepeatedAnswer
+from .http_messages import header_name
 from .openai_errors import Problem
 from .upstream import Timeouts, UpstreamError
+from .upstream_answer import Http1Answer
 
-_AHEAD_BYTES = 1 << 18
-"""So much of an answer is read ahead of the agent."""
 _HEAD_BYTES = 1 << 18
 """Longer heads of answers are refused."""
-
-
-class Http1Answer:
-    """An answer on its way in; see `upstream.Answer`."""
-
-    def __init__(self, connection: "Connection", whole: bool) -> None:
-        """`whole`: nobody is waiting for less than all of it."""
-        self.status = 0
-        self.headers: Headers = []
-        self.whole, self.complete = whole, False
-        self.failed: BaseException | None = None
-        self._connection = connection
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        # With the answer and not with the connection: that may have been given to the next exchange already.
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def arrived(self) -> None:
-        """Wait for the head, or for everything where that is wanted. Raises UpstreamError."""
-        while not (self.complete or self.failed is not None or (self.status and not self.whole)):
-            await self._news()
-        if self.failed is not None:
-            raise self.failed
-        if self.whole and len(self._pieces) > 1:
-            self._pieces = deque([b"".join(self._pieces)])
-
-    async def piece(self) -> bytes | None:
-        """The next piece as it came from the network, None after the last. Raises UpstreamError."""
-        while not self._pieces:
-            if self.failed is not None:
-                raise self.failed
-            if self.complete:
-                return None
-            await self._news()
-        piece = self._pieces.popleft()
-        self._size -= len(piece)
-        if self._size <= _AHEAD_BYTES:
-            self._connection.read_on(self)
-        return piece
-
-    async def close(self) -> None:
-        """Let go of it; before its end this closes the connection."""
-        if not self.complete:
-            self._connection.abort()
-
-    async def _news(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        except asyncio.CancelledError:
-            if not self.complete:
-                self._connection.abort()
-            raise
-
-    # The connection's side.
-
-    @property
-    def too_far_ahead(self) -> bool:
-        """More has arrived than the agent takes."""
-        return self._size > _AHEAD_BYTES
-
-    def begin(self, status: int) -> None:
-        """The head is there."""
-        self.status = status
-        self._wake(not self.whole)
-
-    def put(self, piece: bytes) -> None:
-        """A piece has arrived."""
-        self._pieces.append(piece)
-        self._size += len(piece)
-        self._wake(not self.whole)
-
-    def finish(self) -> None:
-        """That was all."""
-        self.complete = True
-        self._wake()
-
-    def fail(self, error: BaseException) -> None:
-        """Nothing more will come."""
-        self.failed = error
-        self._wake()
-
-    def _wake(self, wanted: bool = True) -> None:
-        if wanted and self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+_NOTED_S = 0.02
+"""So often at most a head is noted to know the next one by: where all of them differ that is work for nothing."""
 
 
 class Connection(asyncio.Protocol):
@@ -121,7 +37,8 @@ class Connection(asyncio.Protocol):
         self._uploading: asyncio.Task[None] | None = None
         self._held = self._framed = self._begun = self._bodiless = False
         self._head_bytes = 0
-        self._ends = 0.0
+        self._repeated: RepeatedAnswer | None = None
+        self._ends = self._noted_at = 0.0
         self.idle_since = 0.0
         self.deadline = 0.0
 
@@ -220,9 +137,18 @@ class Connection(asyncio.Protocol):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None:
+        answer = self._answer
+        if answer is None:
             self.abort()  # nobody asked for anything
             return
+        first = not (self._begun or self._head_bytes)
+        if first and self._repeated is not None and not self._bodiless:
+            read = self._repeated.match(data)
+            if read is not None:
+                self._answer = None
+                answer.take(read)
+                self._let_go()
+                return
         if self._begun:
             self._heard()
         try:
@@ -234,6 +160,8 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES:
                 self._give_up(openai_errors.unreachable("the head is too large"))
+        elif first and self.usable and self.idle_since - self._noted_at > _NOTED_S:
+            self._noted_at, self._repeated = self.idle_since, answer.repeatable(data)
 
     def eof_received(self) -> None:
         self._lost(None)
@@ -313,7 +241,14 @@ class Connection(asyncio.Protocol):
         if self._held and self._transport is not None:
             self._held = False
             self._transport.resume_reading()
-        if self._framed and self._parser.should_keep_alive() and self._uploading is None:
+        if self._framed and self._parser.should_keep_alive():
+            self._let_go()
+        else:
+            self.abort()
+
+    def _let_go(self) -> None:
+        """The next exchange may come, unless this one is still being sent."""
+        if self._uploading is None:
             self.idle_since = self._loop.time()
             self._free(self)
         else:

@@ -1,4 +1,5 @@
-from tutelage.proxy.headers import to_agent, to_student, to_teacher
+from tutelage.proxy.headers import relayed, to_agent, to_student, to_teacher
+from tutelage.proxy.http_messages import ReceivedHeaders
 
 AGENT = [
     ("host", "proxy"),
@@ -42,12 +43,17 @@ def test_the_student_gets_no_secret() -> None:
     assert {name for name, _ in to_student(AGENT)} == {"openai-organization", "traceparent", "x-own"}
 
 
-def test_the_agent_gets_the_upstreams_headers_and_ours() -> None:
+def test_the_agent_gets_none_of_the_upstreams_headers_that_the_proxy_says_itself() -> None:
     upstream = [("retry-after", "1"), ("set-cookie", "c"), ("transfer-encoding", "chunked"), ("x-request-id", "theirs")]
     upstream.append(("content-encoding", "gzip"))
-    assert to_agent(upstream, [("x-request-id", "ours"), ("x-tutelage-route", "teacher")]) == [
-        ("retry-after", "1"),
-        ("content-encoding", "gzip"),
-        ("x-request-id", "ours"),
-        ("x-tutelage-route", "teacher"),
-    ]
+    upstream.append(("x-tutelage-route", "student"))
+    assert to_agent(upstream) == [("retry-after", "1"), ("content-encoding", "gzip")]
+
+
+def test_headers_that_come_again_are_sorted_out_once() -> None:
+    upstream = ReceivedHeaders([("retry-after", "1"), ("set-cookie", "c"), ("content-length", "3")])
+    assert relayed(list(upstream)) == relayed(upstream) == "retry-after: 1\r\n"
+    again = upstream.with_length("44")
+    assert again == [("retry-after", "1"), ("set-cookie", "c"), ("content-length", "44")]
+    assert again.named["content-length"] == "44"
+    assert relayed(again) is relayed(upstream)

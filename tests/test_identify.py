@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.proxy.identify import call_facts, retry_count, session_key
+from tutelage.proxy.identify import Names, call_facts, names_in, retry_count, session_key
 
 SYSTEM = {"role": "system", "content": "It is 10:00."}
 LATER = {"role": "system", "content": "It is 10:05."}
@@ -52,18 +52,19 @@ def test_text_that_is_not_unicode() -> None:
 
 def test_names_come_from_headers_before_metadata() -> None:
     body = {"messages": [ASK], "stream": True, "metadata": {"tutelage_trajectory": "m", "tutelage_pattern": "mp"}}
-    facts = call_facts({}, body, 10, "c")
+    facts = call_facts(Names(), body, 10, "c")
     assert (facts.trajectory, facts.hint, facts.stream, facts.size) == ("m", "mp", True, 10)
     assert facts.parent == ""
-    facts = call_facts({"x-tutelage-trajectory": "h", "x-tutelage-pattern": "hp"}, body, 10, "c")
+    facts = call_facts(names_in({"x-tutelage-trajectory": "h", "x-tutelage-pattern": "hp"}), body, 10, "c")
     assert (facts.trajectory, facts.hint) == ("h", "hp")
     body = {"metadata": {"tutelage_parent": "m"}}
-    assert call_facts({}, body, 10, "c").parent == "m"
-    assert call_facts({"x-tutelage-parent": "h"}, body, 10, "c").parent == "h"
-    assert call_facts({}, {"metadata": {"tutelage_parent": ["m"]}}, 10, "c").parent == ""
-    half = call_facts({}, {"metadata": dict.fromkeys(("tutelage_trajectory", "tutelage_pattern"), "a\ud800")}, 0, "")
+    assert call_facts(Names(), body, 10, "c").parent == "m"
+    assert call_facts(names_in({"x-tutelage-parent": "h"}), body, 10, "c").parent == "h"
+    assert call_facts(Names(), {"metadata": {"tutelage_parent": ["m"]}}, 10, "c").parent == ""
+    both = dict.fromkeys(("tutelage_trajectory", "tutelage_pattern"), "a\ud800")
+    half = call_facts(Names(), {"metadata": both}, 0, "")
     assert (half.trajectory, half.hint) == ("a?", "a?")
-    odd = call_facts({}, {"metadata": {"tutelage_trajectory": 5}, "stream": "yes"}, 0, "")
+    odd = call_facts(Names(), {"metadata": {"tutelage_trajectory": 5}, "stream": "yes"}, 0, "")
     assert (odd.trajectory, odd.stream) == ("", False)
 
 
@@ -75,9 +76,9 @@ def test_retry_counts(text: str, count: int) -> None:
 def test_runs_of_one_conversation_share_a_session_and_stay_runs_of_their_own() -> None:
     first, second = ({"x-tutelage-conversation": "thread 1", "x-tutelage-trajectory": name} for name in ("a", "b"))
     body = {"messages": [{"role": "user", "content": "hello"}]}
-    facts = [call_facts(headers, body, 10, "caller") for headers in (first, second)]
+    facts = [call_facts(names_in(headers), body, 10, "caller") for headers in (first, second)]
     assert facts[0].session == facts[1].session
     assert [one.trajectory for one in facts] == ["a", "b"]
     named = {**body, "metadata": {"tutelage_conversation": "thread 1"}}
-    assert call_facts({}, named, 10, "caller").session == facts[0].session
-    assert call_facts({}, body, 10, "caller").session != facts[0].session
+    assert call_facts(Names(), named, 10, "caller").session == facts[0].session
+    assert call_facts(Names(), body, 10, "caller").session != facts[0].session

@@ -165,6 +165,8 @@ def _opening(messages: list[Any]) -> int:
     for message in messages:
         if isinstance(message, dict) and message.get("role") not in ("system", "developer"):
             content = message.get("content")
+            if isinstance(content, str):
+                return hash(content)
             texts = (
                 [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
             )

@@ -53,12 +53,13 @@ class Segment:
     def add(self, payload: bytes) -> None:
         """Give one record to the operating system. Raises OSError."""
         data = frame(self._marker, payload) + payload
+        size = len(data)
         done = self._file.write(data)
-        if done < len(data):
+        if done < size:
             _, error = _write_all(self._file, data[done:])
             if error:
                 raise error
-        self.size += len(data)
+        self.size += size
 
     def add_group(self, payloads: Sequence[bytes], start: int, limit: int) -> Written:
         """Give payloads from index `start` on to the operating system, until the segment has about `limit` bytes."""

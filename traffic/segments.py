@@ -38,12 +38,9 @@ def marker_of(name: str) -> bytes:
 
 def frame(marker: bytes, payload: bytes) -> bytes:
     """What stands before `payload` in a segment."""
-    return _HEAD.pack(marker, len(payload), _checksum(payload))
-
-
-def _checksum(payload: bytes) -> int:
+    length = len(payload)
     # The length is covered too; otherwise a run of zero bytes would read as empty records.
-    return zlib.crc32(payload, zlib.crc32(_LENGTH.pack(len(payload))))
+    return _HEAD.pack(marker, length, zlib.crc32(payload, zlib.crc32(_LENGTH.pack(length))))
 
 
 class Record(NamedTuple):
@@ -59,11 +56,11 @@ def record_at(data: bytes, marker: bytes, start: int) -> Record | None:
     body = start + HEAD_BYTES
     if body > len(data):
         return None
-    found, length, checksum = _HEAD.unpack_from(data, start)
+    found, length, _ = _HEAD.unpack_from(data, start)
     if found != marker or length > len(data) - body:
         return None
     payload = data[body : body + length]
-    return Record(start, body + length, payload) if _checksum(payload) == checksum else None
+    return Record(start, body + length, payload) if data.startswith(frame(marker, payload), start) else None
 
 
 def next_record(data: bytes, marker: bytes, start: int) -> Record | None:
