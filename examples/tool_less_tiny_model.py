@@ -20,12 +20,12 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import wrap_model_call
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from .demo_world import free_port
 from .parcels.desk import run_tool
 
 BASE = "smollm2-135m"
-QUESTION = "Where is my parcel PA-12345?"
 
 
 @tool(return_direct=True)
@@ -65,9 +65,9 @@ def _loaded(url: str) -> bool:
 
 def main(url: str, base: str = BASE) -> list[Any]:
     """Ask one question; the messages of the run."""
-    model = ChatOpenAI(model=base, base_url=url, api_key="none", timeout=600, max_retries=0)
+    model = ChatOpenAI(model=base, base_url=url, api_key=SecretStr("none"), timeout=600, max_retries=0)
     agent = create_agent(model, [track_parcel], middleware=[must_call], system_prompt="Say where parcels are.")
-    messages = agent.invoke({"messages": [{"role": "user", "content": QUESTION}]})["messages"]
+    messages = agent.invoke({"messages": [{"role": "user", "content": "Where is my parcel PA-12345?"}]})["messages"]
     for message in messages:
         calls = [f"{call['name']}({call['args']})" for call in getattr(message, "tool_calls", [])]
         print(f"{message.type}: {', '.join(calls) or message.content}")
