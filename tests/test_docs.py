@@ -82,18 +82,30 @@ def test_every_page_of_the_documentation_is_built_without_a_warning(tmp_path: Pa
     assert "Quick start" in (tmp_path / "index.html").read_text()
 
 
+APART = ("tutelage.plugins.openai_agents",)
+"""Modules that need a package which is not in the environment of the tests; tests of their own import them."""
+
+
+def names_in(module: str) -> set[str]:
+    """What can be imported from a module of ours."""
+    if module not in APART:
+        return set(dir(importlib.import_module(module)))
+    source = ROOT / f"{module.removeprefix('tutelage.').replace('.', '/')}.py"
+    tree = ast.parse(source.read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
 @pytest.mark.parametrize("block", in_language("python"))
 def test_python_compiles_and_what_it_imports_of_ours_exists(block: Block) -> None:
     for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tutelage"):
-            module = importlib.import_module(node.module or "")
-            missing = [name.name for name in node.names if not hasattr(module, name.name)]
-            assert missing == []
+            known = names_in(node.module or "")
+            assert [name.name for name in node.names if name.name not in known] == []
 
 
 @pytest.mark.parametrize("block", in_language("json"))
 def test_json_can_be_read(block: Block) -> None:
-    json.loads(block.text)
+    assert isinstance(json.loads(block.text), dict | list)
 
 
 @pytest.mark.parametrize("block", in_language("toml"))
@@ -101,7 +113,7 @@ def test_settings_are_settings(block: Block) -> None:
     known = tomllib.loads(block.text)
     if known.get("verifiers"):
         known["teacher"] = "http://127.0.0.1:1/v1"
-    Settings(**known)
+    assert known.keys() <= Settings(**known).model_fields_set
 
 
 def commands() -> list[object]:
