@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..serving.bases import Base, hf_folder, resolve
 from ..serving.engine import Engine
+from ..serving.engines import served_weights
 from ..serving.gguf_lora import convert_adapter
 from ..serving.gguf_whole import write_whole
 from ..serving.llama import LlamaEngine
@@ -104,4 +105,6 @@ class BaseParts:
         return LlamaEngine(model, slots=4, threads=self._threads, context=self._context)
 
     def engine(self, adapters: Mapping[str, Path]) -> Engine:
-        return LlamaEngine(self._base.gguf, adapters, slots=4, threads=self._threads, context=self._context)
+        # The very file that will be served, so that the examination speaks about it.
+        weights = served_weights(self._base)
+        return LlamaEngine(weights, adapters, slots=4, threads=self._threads, context=self._context)
