@@ -61,6 +61,12 @@ class DistillOptions:
     """Memory for the untouched layers' output, which is the same in every epoch; 0: computed anew each time."""
     max_length: int = 2048
     """Tokens per row; longer trajectories are segmented at turn boundaries."""
+    pack: int = 1
+    """Rows at most in a pack: rows that begin alike, whose common beginning is computed once. A step then reads `batch`
+    packs. 1: every row by itself. Pays where prompts are long and begin alike."""
+    rare: float = 0.0
+    """Rows of rare actions are shown (n of the commonest action / n of theirs) ** `rare` times, 8 times at most; 0: all
+    rows once."""
     patience: int = 0
     """Training stops after so many epochs in a row that did not lower the loss on sessions kept apart, and the weights
     of the best epoch are taken; 0: nothing is kept apart."""

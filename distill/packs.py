@@ -12,6 +12,8 @@ from itertools import takewhile
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from ..traffic.errors import BadInput
+from .loss import answer_loss
 from .rows import MASKED, Row
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 SHORTEST = 16
 """Fewest common tokens that are worth a pack."""
+TOLERANCE = {"float32": 1e-3}
+"""Relative difference between the loss of a pack and of its rows that rounding may make, by the type of the weights;
+.02 for others."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,16 @@ class Pack(Row):
         """Place of each token in its own row."""
         rests = [place for length in self.branches for place in range(self.shared, self.shared + length)]
         return [*range(self.shared), *rests]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows again, with their ids and labels alone."""
+        found, start = [], self.shared
+        for length in self.branches:
+            ids, labels = (part[: self.shared] + part[start : start + length] for part in (self.input_ids, self.labels))
+            found.append(Row(self.row_id, self.trajectory_id, (), ids, labels))
+            start += length
+        return found
 
     @property
     def owners(self) -> list[int]:
@@ -104,6 +119,33 @@ def _common(many: Sequence[list[int]]) -> int:
 
 def _untrained(row: Row) -> int:
     return next((place for place, label in enumerate(row.labels) if label != MASKED), len(row.labels))
+
+
+def require_agreement(model: Any, packs: Sequence[Pack]) -> None:
+    """Try a pack on the model itself: its loss must be that of its rows. Raises BadInput where it is not.
+
+    Models that look at a part of the text only, or that read it step by step, do not follow the mask of a pack."""
+    import torch
+
+    sample = max(packs, key=lambda pack: (len(pack.branches), -len(pack.input_ids)))
+    if len(sample.branches) < 2:
+        return
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        together = answer_loss(model, _batch(model, sample)).item() * sample.trained
+        apart = sum(answer_loss(model, _batch(model, _pack([row]))).item() * row.trained for row in sample.rows)
+    model.train(training)
+    if abs(together - apart) > TOLERANCE.get(str(model.dtype).removeprefix("torch."), 0.02) * max(1.0, abs(apart)):
+        raise BadInput(
+            f"distill.pack is more than 1, but this base computes packed rows otherwise than rows alone (loss "
+            f"{together:.3f}, alone {apart:.3f}): set pack = 1."
+        )
+
+
+def _batch(model: Any, pack: Pack) -> dict[str, "Tensor"]:
+    one = {name: getattr(pack, name) for name in ("input_ids", "labels", "positions", "owners")}
+    return {name: tensor.to(model.device) for name, tensor in collated([one], 0).items()}
 
 
 def collated(packs: Iterable[dict[str, Any]], pad: int) -> dict[str, "Tensor"]:

@@ -17,9 +17,11 @@ from pathlib import Path
 from ..serving.render import RENDER_VERSION, TURN_END
 from ..traffic.errors import BadInput
 from ..traffic.layout import DataDir
+from ..traffic.run_lock import alive, is_alive
 from ..traffic.students import ADAPTER, Manifest, PromptSpec, StudentRegister, adapter_digest
 from .audit import Auditor, RoleCount, shown, table_of
 from .augment import augmented
+from .balance import balanced_rows
 from .canaries import plant
 from .contrast import write_contrast
 from .curate import Curated, Export, load
@@ -33,9 +35,9 @@ from .progress import Progress, Report, RunLog, new_run_id, silent
 from .prompt_form import learnt_form
 from .register import Attempt, Made, register
 from .rehearsal import rehearsal
-from .rows import RowSet, rows_of
+from .rows import Row, RowSet, rows_of
 from .train import Trained, train
-from .work import Work, alive, explained, is_alive
+from .work import Work, explained
 
 
 def run(
@@ -127,7 +129,7 @@ def _attempts(work: Work, parts: Parts, spec: PromptSpec, examiner: Examiner) ->
     steps = parts_of(examiner.chosen, sizes(len(examiner.chosen.train), options.budget))
     for number, part in enumerate(steps, 1):
         rows, table = _rows(work, parts, spec, part)
-        trained = _train(work, parts, rows, examiner)
+        trained = _train(work, parts, balanced_rows(rows.rows, part.train, options.rare), examiner)
         if options.budget:
             with work.stage("evaluate", f"{len(part.train)} sessions learnt from"):
                 curve.append(Point(len(part.train), examiner.quick(), trained.seconds))
@@ -169,10 +171,10 @@ def _rows(work: Work, parts: Parts, spec: PromptSpec, chosen: Curated) -> tuple[
         engine.close()
 
 
-def _train(work: Work, parts: Parts, rows: RowSet, examiner: Examiner) -> Trained:
-    with work.stage("train", f"{len(rows.rows)} rows from {parts.name}"):
+def _train(work: Work, parts: Parts, rows: list[Row], examiner: Examiner) -> Trained:
+    with work.stage("train", f"{len(rows)} rows from {parts.name}"):
         out, on_epoch = work.draft / ADAPTER, examiner.after_epoch if work.options.epoch_sessions else None
-        trained = train(rows.rows, parts.folder, out, work.options, work.log, on_epoch=on_epoch, runs=work.data.runs)
+        trained = train(rows, parts.folder, out, work.options, work.log, on_epoch=on_epoch, runs=work.data.runs)
         convert(parts, out, work.draft)
     return trained
 

@@ -1,9 +1,10 @@
 """Training with trl and peft on rows that are tokenised and labelled already.
 
-The trainer is given token ids and labels and leaves both alone: no template, no truncation, no packing. Batches are
-made of rows of like length. Adapters may sit on the upper layers only; then the backward pass ends at the first of
-them, and what lies below is computed once per row (see `trunk`). How weights are adapted is in `methods`, who looks on
-in `watch`, how a killed run goes on in `checkpoints`, several processes in `launch`.
+The trainer is given token ids and labels and leaves both alone: no template, no truncation, no packing of its own.
+Batches are made of rows of like length, or of packs (see `packs`). Adapters may sit on the upper layers only; then the
+backward pass ends at the first of them, and what lies below is computed once per row (see `trunk`). How weights are
+adapted is in `methods`, who looks on in `watch`, how a killed run goes on in `checkpoints`, several processes in
+`launch`.
 """
 
 import os
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from .checkpoints import FOLDER, Checkpoints, fingerprint
 from .loss import has_plain_head, speak_loss
 from .methods import Load, adapter_config, kind_of, load_base, save, uses_cuda
 from .options import DistillOptions
+from .packs import collated, packed, require_agreement
 from .plan import epoch_ends, kept_apart, padding, planned
 from .progress import OnEpoch, Report
 from .rows import Row
@@ -129,6 +132,9 @@ def _fit(job: Job, model: Any, tokenizer: Any, checkpoints: Checkpoints | None, 
 
     options = job.options
     used, watched = kept_apart(job.rows, options)
+    if options.pack > 1:
+        used = packed(used, options.pack, options.max_length, options.seed)
+        require_agreement(model, used)
     plan = planned(used, options)
     ends = epoch_ends(len(used), len(plan) // options.batch, options.batch)
     newest = checkpoints.newest() if checkpoints else None
@@ -192,8 +198,10 @@ def _trainer(model: Any, tokenizer: Any, plan: list[Row], options: DistillOption
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    dataset = Dataset.from_dict({"input_ids": [row.input_ids for row in plan], "labels": [row.labels for row in plan]})
+    names = ("input_ids", "labels", *(("positions", "owners") if options.pack > 1 else ()))
+    dataset = Dataset.from_dict({name: [getattr(row, name) for row in plan] for name in names})
     plain = has_plain_head(model)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
 
     class AnswerTrainer(SFTTrainer):
         def compute_loss(
@@ -217,6 +225,7 @@ def _trainer(model: Any, tokenizer: Any, plan: list[Row], options: DistillOption
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=adapter_config(options, len(model.model.layers)),
+        data_collator=partial(collated, pad=pad) if options.pack > 1 else None,
     )
     if plain:
         speak_loss(_causal(trainer.model))
@@ -240,6 +249,7 @@ def settings(options: DistillOptions, output: str, cuda: bool) -> dict[str, Any]
         "logging_steps": 1,
         "max_length": None,
         "packing": False,
+        "remove_unused_columns": options.pack <= 1,
         "num_train_epochs": 1,
         "per_device_train_batch_size": options.batch // options.processes,
         "train_sampling_strategy": "sequential",

@@ -55,6 +55,9 @@ class Memory:
         """Before the decoder runs: which rows it is given."""
         ids: Tensor = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
         mask: Tensor | None = kwargs.get("attention_mask")
+        if mask is not None and mask.dim() == 4:
+            # Of a pack: every real token sees the first one, padding sees itself alone.
+            mask = mask[:, 0, :, 0]
         lengths = [ids.shape[1]] * ids.shape[0] if mask is None else mask.sum(dim=1).tolist()
         self._rows = [row[: int(n)].numpy().tobytes() for row, n in zip(ids, lengths, strict=True)]
 

@@ -21,7 +21,7 @@ def session(number: int, *names: str) -> tuple[Row, Trajectory]:
 
 def shown(*sessions: tuple[Row, Trajectory]) -> Counter[str]:
     rows, trajectories = zip(*sessions, strict=True)
-    return Counter(row.row_id for row in balanced_rows(rows, trajectories))
+    return Counter(row.row_id for row in balanced_rows(rows, trajectories, 0.4))
 
 
 def test_a_row_is_repeated_by_its_rarest_action() -> None:
@@ -39,4 +39,9 @@ def test_nothing_is_repeated_without_end() -> None:
 
 def test_alike_rows_stay_as_they_are() -> None:
     assert shown(session(0, "a"), session(1, "b")) == Counter({"r0": 1, "r1": 1})
-    assert balanced_rows([], []) == []
+    assert balanced_rows([], [], 0.4) == []
+
+
+def test_a_power_of_nothing_repeats_nothing() -> None:
+    rows, trajectories = zip(*(session(n, "on" if n else "off") for n in range(40)), strict=True)
+    assert balanced_rows(rows, trajectories, 0.0) == list(rows)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tutelage.distill.packs import SHORTEST, Pack, collated, packed
+from tutelage.distill.packs import SHORTEST, Pack, collated, packed, require_agreement
 from tutelage.distill.rows import MASKED, Row
+from tutelage.traffic.errors import BadInput
 
 TURN = 1
 """Opens a turn."""
@@ -27,25 +28,10 @@ ROWS = st.lists(st.tuples(st.sampled_from(HOUSES), IDS, IDS), min_size=1, max_si
 )
 
 
-def unpacked(pack: Pack) -> list[tuple[list[int], list[int]]]:
-    """Ids and labels of its rows."""
-    found, start = [], pack.shared
-    for length in pack.branches:
-        part = slice(start, start + length)
-        found.append(
-            (
-                pack.input_ids[: pack.shared] + pack.input_ids[part],
-                pack.labels[: pack.shared] + pack.labels[part],
-            )
-        )
-        start += length
-    return found
-
-
 @given(ROWS, st.integers(1, 5), st.integers(40, 200), st.integers(0, 3))
 def test_every_row_is_in_one_pack_as_it_was(rows: list[Row], most: int, limit: int, seed: int) -> None:
     packs = packed(rows, most, limit, seed)
-    assert sorted(unpacked_row for pack in packs for unpacked_row in unpacked(pack)) == sorted(
+    assert sorted((one.input_ids, one.labels) for pack in packs for one in pack.rows) == sorted(
         (one.input_ids, one.labels) for one in rows
     )
     assert sum(one.trained for one in rows) == sum(pack.trained for pack in packs)
@@ -67,7 +53,7 @@ def test_rows_with_little_in_common_stand_alone() -> None:
 def model() -> Any:
     torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    config = LlamaConfig(vocab_size=64, num_attention_heads=4, num_key_value_heads=2, **shape)
+    config = LlamaConfig(vocab_size=64, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.4, **shape)
     return LlamaForCausalLM(config).eval()
 
 
@@ -81,9 +67,9 @@ def predictions(model: Any, packs: list[Pack]) -> dict[tuple[int, ...], list[lis
     found: dict[tuple[int, ...], list[list[float]]] = {}
     for number, pack in enumerate(packs):
         start = pack.shared
-        for (ids, _), length in zip(unpacked(pack), pack.branches, strict=True):
+        for one, length in zip(pack.rows, pack.branches, strict=True):
             places = [at - 1 for at in range(start, start + length) if pack.labels[at] != MASKED]
-            found[tuple(ids)] = logits[number, places].tolist()
+            found[tuple(one.input_ids)] = logits[number, places].tolist()
             start += length
     return found
 
@@ -108,3 +94,21 @@ def test_equal_rows_keep_what_says_their_first_trained_token_apart(model: Any) -
     wanted, found = predictions(model, packed(rows, 1, 1000, 0)), predictions(model, [pack])
     for ids, logits in wanted.items():
         assert torch.allclose(torch.tensor(logits), torch.tensor(found[ids]), atol=1e-4)
+
+
+def test_a_model_that_cannot_follow_a_pack_is_refused(model: Any) -> None:
+    packs = packed([row(number, HOUSES[0], [40 + number], [50]) for number in range(3)], 3, 1000, 0)
+    require_agreement(model, packs)
+
+    class Forgetful(torch.nn.Module):
+        """Sees no masks: each token sees all before it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.lm_head, self.device, self.dtype = model.lm_head, model.device, model.dtype
+
+        def model(self, input_ids: Any, **_: Any) -> Any:
+            return model.model(input_ids=input_ids)
+
+    with pytest.raises(BadInput, match="set pack = 1"):
+        require_agreement(Forgetful(), packs)

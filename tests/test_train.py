@@ -10,6 +10,7 @@ from training_world import OPTIONS, rows, weights
 from tutelage.distill.options import DistillOptions
 from tutelage.distill.parts import BaseParts
 from tutelage.distill.progress import Progress, silent
+from tutelage.distill.rows import MASKED
 from tutelage.distill.train import settings, train
 from tutelage.traffic.errors import BadInput
 
@@ -138,3 +139,18 @@ def test_settings_on_a_gpu():
     assert found["per_device_train_batch_size"] == 4
     assert found["max_length"] is None
     assert found["packing"] is False
+
+
+def test_packs_teach_what_their_rows_teach(tiny: BaseParts, tmp_path: Path):
+    house = tiny.tokenise("<|im_start|>system\nlamp, kettle, fan, radio, door, blind, oven, pump<|im_end|>\n")
+    alike = [
+        replace(row, input_ids=house + row.input_ids, labels=[MASKED] * len(house) + row.labels)
+        for row in rows(tiny, 6)
+    ]
+    once = replace(OPTIONS, epochs=1, layers_from=1)
+    apart = train(alike, tiny.folder, tmp_path / "apart", replace(once, batch=6), silent)
+    together = train(alike, tiny.folder, tmp_path / "together", replace(once, batch=2, pack=3), silent)
+    assert together.losses == pytest.approx(apart.losses, abs=1e-3)
+    assert together.tokens < apart.tokens - 3 * len(house)
+    for name, tensor in weights(apart.adapter).items():
+        assert abs(tensor - weights(together.adapter)[name]).max() < 1e-3
