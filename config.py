@@ -142,8 +142,7 @@ class TeacherSection:
     model: str = ""
     """Model to ask for instead of the one that the agent named; empty: as named. Not beside `litellm`."""
     distillable: Distillable = "unknown"
-    """Whether its terms allow training on its outputs: `yes`, `no` (its answers are not learnt from), `unknown` (they
-    are, with a warning)."""
+    """Whether its terms allow training on its outputs: `yes`, `no` (never learnt from), `unknown` (with a warning)."""
 
 
 @dataclass(frozen=True)
