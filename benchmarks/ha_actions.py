@@ -1,12 +1,12 @@
 """How well a small student learns a voice assistant's device actions from recorded answers, on this machine.
 
-    python -m benchmarks.ha_actions --data DIR [--epochs N] [--sizes 112,225] [--answers FILE] [--quick] [--json FILE]
+    python -m benchmarks.ha_actions --data DIR [--epochs N] [--sizes 112,224,all] [--answers FILE] [--quick] [--json FILE]
 
 DIR holds `dev/ha_device_actions.jsonl.gz`, `judge_ha_actions.py` (the rule that says whether an action is right) and
 `baseline_ha_actions.py` (the floor without a model). Sentences are split as there: a fifth, by hash, is the test. The
 student learns from the right actions of the other sentences, by the same functions as `tutelage distill run`, and is
-served by the engine that agents meet. `--sizes` trains on so many sentences first, for the learning curve. Confidence
-thresholds are chosen on one half of the test and measured on the other, both ways.
+served by the engine that agents meet. `--sizes` trains a student on each of so many sentences, for the learning curve;
+the bars are the last one's. Confidence thresholds are chosen on one half of the test and measured on the other, both ways.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--sizes", default="")
+    parser.add_argument("--sizes", default="all")
     parser.add_argument("--answers", type=Path)
     mine, rest = parser.parse_known_args(arguments)
     run = report.start("ha_actions", __doc__, rest)
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = [item for item in items if is_test(item) and item["trajectory_success"] is not None]
     if run.quick:
         taught, asked = taught[:64], asked[:24]
-    sizes = [int(size) for size in mine.sizes.split(",") if size] + [len(taught)]
+    sizes = [len(taught) if size == "all" else int(size) for size in mine.sizes.split(",")]
     parts = BaseParts("smollm2-135m")
     prompts = _prompt_tokens(parts, taught)
     trials = [_trial(parts, nested(taught, size), asked, judge, mine.epochs, run.seed) for size in sizes]
