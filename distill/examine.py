@@ -124,12 +124,14 @@ class Examiner:
             same = previous.base_digest == self.parts.digest
             parts = self.parts if same else BaseParts(previous.base, self.work.options.threads)
             gguf = served_file(StudentRegister(self.work.data).path(previous.version))
-            engine = parts.whole(gguf) if previous.kind == "model" else parts.engine({previous.version: gguf})
+            whole = previous.kind == "model"
+            engine = parts.whole(gguf) if whole else parts.engine({previous.version: gguf})
         except TutelageError as error:
             self.work.notes.append(f"{previous.version}, the version before, could not be examined beside it: {error}")
             return None
         stack.callback(engine.close)
-        return Previous(previous.version, Student.of(previous, engine), previous.pattern_ids)
+        student = Student(previous.prompt, engine, "" if whole else previous.version)
+        return Previous(previous.version, student, previous.pattern_ids)
 
 
 def convert(parts: Parts, weights: Path, folder: Path) -> Path:

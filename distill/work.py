@@ -1,7 +1,6 @@
 """What a run has at hand and has found out so far, and the times of its stages."""
 
 import errno
-import fcntl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,9 +13,6 @@ from ..traffic.errors import BadInput
 from ..traffic.layout import DataDir
 from .options import DistillOptions
 from .progress import Progress, RunLog
-
-LOCK = "lock"
-"""In a run's folder, locked while its process lives, however that ends."""
 
 
 @dataclass
@@ -52,29 +48,6 @@ class Work:
         spent = time.perf_counter() - started
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 2)
         self.log(Progress(name, 1.0, f"{spent:.1f} s"))
-
-
-@contextmanager
-def alive(folder: Path) -> Iterator[None]:
-    """While it lasts, others can tell that the run in `folder` is being worked on."""
-    with (folder / LOCK).open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            (folder / LOCK).unlink(missing_ok=True)
-
-
-def is_alive(folder: Path) -> bool:
-    """Whether some process works on the run in `folder`."""
-    try:
-        with (folder / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..traffic import queries
+from ..traffic.run_lock import was_killed
 from ..traffic.store import Store
 from .board import Board
 from .explain import explain
@@ -132,7 +133,7 @@ class RunRow:
 
     run_id: str
     stage: str
-    """Stage that it is in, `finished` or `failed`; `starting` before the first word."""
+    """Stage that it is in, `finished`, `failed` or `killed`; `starting` before the first word."""
     fraction: float
     """Share of that stage that is done, in [0, 1]."""
     message: str
@@ -295,9 +296,12 @@ def _run(folder: Path) -> RunRow:
         last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     except ValueError:
         last = {"message": "its progress file is damaged"}
+    stage = str(last.get("stage", "starting"))
+    if stage not in ("finished", "failed") and was_killed(folder):
+        stage = "killed"
     return RunRow(
         run_id=folder.name,
-        stage=str(last.get("stage", "starting")),
+        stage=stage,
         fraction=float(last.get("fraction", 0.0)),
         message=str(last.get("message", "")),
         loss=last.get("loss"),

@@ -123,7 +123,7 @@ def run_lines(site: Site, limit: int = 20) -> tuple[RunLine, ...]:
     """The newest runs."""
     found = []
     for row in site.overview.runs(limit):
-        tone = {"finished": "done", "failed": "failed"}.get(row.stage, "running")
+        tone = {"finished": "done", "failed": "failed", "killed": "failed"}.get(row.stage, "running")
         loss = f"loss {row.loss:.3f}" if row.loss is not None else ""
         detail = " · ".join(part for part in (row.message, loss) if part)
         percent = round(100 * row.fraction) if tone == "running" else None

@@ -16,11 +16,11 @@ from tutelage.distill.options import DistillOptions
 from tutelage.distill.parts import BaseParts
 from tutelage.distill.progress import Progress, read_progress
 from tutelage.distill.run import run, slug
-from tutelage.distill.work import is_alive
 from tutelage.serving.engine import Engine, Generation
 from tutelage.serving.student import Student
 from tutelage.traffic.errors import BadInput
 from tutelage.traffic.layout import DataDir
+from tutelage.traffic.run_lock import is_alive
 from tutelage.traffic.students import StudentRegister, adapter_digest
 
 TOOLS: list[dict[str, Any]] = [

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import os
+from functools import partial
 from typing import Any
 
 import pytest
 from dashboard_site import RUN, busy, site_of
 
 from tutelage.proxy.machine import apply
+from tutelage.proxy.metrics_workers import Noticeboard, Report
 from tutelage.proxy.pattern_lines import ORDERS, pattern_lines
 from tutelage.proxy.states import PatternState, StudentRegistered
 from tutelage.proxy.student_runs import HISTORY
@@ -26,6 +29,7 @@ from tutelage.proxy.views_student import student_page
 from tutelage.proxy.views_students import students_page
 from tutelage.proxy.views_trajectories import trajectories_page, trajectory_page
 from tutelage.traffic.errors import BadInput, UnknownName
+from tutelage.traffic.run_lock import LOCK
 from tutelage.traffic.students import LINEAGE
 
 
@@ -211,6 +215,10 @@ def test_students_and_runs(control_world: Any) -> None:
     assert run.plot_text == "loss 2.000 at the first step, 1.000 at the last of 2"
     with pytest.raises(UnknownName):
         run_page(site, "../students")
+    # A lock that nobody holds: its process has died without a word.
+    (control_world.data.runs / RUN / LOCK).touch()
+    killed = students_page(site).runs[0]
+    assert (killed.stage, killed.tone, killed.percent) == ("killed", "failed", None)
 
 
 def test_what_was_trained_by_itself(control_world: Any) -> None:
@@ -252,6 +260,30 @@ def test_health_tells_who_answers(control_world: Any) -> None:
     assert facts["Breakers"] == ("open: default", "bad")
     assert student.facts[0].tone == "warn", "a student exists, and its server does not answer"
     assert control.state == "answers"
+
+
+def _says(said: dict[str, Any] | None, _url: str) -> dict[str, Any] | None:
+    return said
+
+
+def test_losses_are_those_of_all_workers(control_world: Any) -> None:
+    site = site_of(control_world)
+    reports = (
+        Report(at=1.0, pid=os.getpid(), appended=90, lost=2),
+        Report(at=1.0, pid=2**22 + 1, appended=7, dropped=1),
+    )
+    boards = [Noticeboard(site.data.workers) for _ in (*reports, None)]
+    for board, report in zip(boards, (*reports, Report(at=1.0, pid=3, unsynced=5)), strict=True):
+        board.show(report)
+        board.close()
+    answers: list[dict[str, Any] | None] = [{"status": "ok", "journal": {"lost": 0}}, None]
+    for said in answers:
+        plane = health_page(site, partial(_says, said)).processes[0]
+        facts = {item.name: (item.value, item.tone) for item in plane.facts}
+        assert facts["Records lost or dropped"] == ("3 in 3 workers", "bad")
+        assert facts["Records not on the disk for sure"] == ("5 in 3 workers", "warn")
+        assert facts[f"Worker {os.getpid()}"] == ("2 lost, 0 dropped of 90 records", "bad")
+        assert facts[f"Worker {2**22 + 1}, gone"] == ("0 lost, 1 dropped of 7 records", "bad")
 
 
 def test_the_queries_of_the_pages(control_world: Any) -> None:

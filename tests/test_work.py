@@ -1,52 +1,15 @@
-"""Whether a run lives, the times of its stages, and a full disk in words."""
+"""The times of a run's stages, and a full disk in words."""
 
 import errno
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tutelage.distill.options import DistillOptions
 from tutelage.distill.progress import RunLog, read_progress
-from tutelage.distill.work import LOCK, Work, alive, explained, is_alive
+from tutelage.distill.work import Work, explained
 from tutelage.traffic.errors import BadInput
 from tutelage.traffic.layout import DataDir
-
-HOLD = """
-import sys
-from pathlib import Path
-from tutelage.distill.work import alive
-with alive(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_run_is_alive_as_long_as_its_process(tmp_path: Path) -> None:
-    assert not is_alive(tmp_path)
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=-1, stdout=-1, text=True)
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        assert is_alive(tmp_path)
-        process.kill()
-    assert (tmp_path / LOCK).exists()
-    assert not is_alive(tmp_path)
-
-
-def test_the_lock_goes_with_the_run_however_it_ends(tmp_path: Path) -> None:
-    seen = []
-
-    def stopped() -> None:
-        with alive(tmp_path):
-            seen.append(is_alive(tmp_path))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stopped()
-    assert seen == [True]
-    assert not (tmp_path / LOCK).exists()
 
 
 def test_a_stage_that_comes_twice_is_timed_as_one(tmp_path: Path) -> None:
