@@ -22,11 +22,8 @@ from .rows import Row
 
 FOLDER = "checkpoints"
 _MARK = "whole"
-_SHAPING = (
-    *("method", "init", "rank", "alpha", "dropout", "targets", "layers_from", "seed", "processes", "device"),
-    *("epochs", "batch", "learning_rate", "warmup", "patience", "watched"),
-)
-"""Settings that shape the weights; what others do to the rows is in the rows."""
+_BESIDE_THE_POINT = ("data", "admin_url", "threads", "memory_mb", "checkpoint_s")
+"""Settings that change no weight. All others count, known here or not: better to begin anew than to go on wrongly."""
 
 
 def fingerprint(rows: Sequence[Row], base: Path, options: DistillOptions) -> str:
@@ -35,8 +32,9 @@ def fingerprint(rows: Sequence[Row], base: Path, options: DistillOptions) -> str
     for path in sorted(base.glob("*.safetensors")):
         digest.update(f"{base.name}/{path.name} {path.stat().st_size}\n".encode())
     # In the types of the settings: 2 epochs are 2.0, whoever wrote them.
-    settled = msgspec.convert(asdict(options), DistillOptions)
-    digest.update(json.dumps([getattr(settled, name) for name in _SHAPING]).encode())
+    settled = asdict(msgspec.convert(asdict(options), DistillOptions))
+    shaping = {name: value for name, value in settled.items() if name not in _BESIDE_THE_POINT}
+    digest.update(msgspec.json.encode(shaping, order="deterministic"))
     for row in rows:
         digest.update(json.dumps([row.input_ids, row.labels]).encode())
     return digest.hexdigest()
