@@ -1,12 +1,13 @@
 """How well a small student learns a voice assistant's device actions from recorded answers, on this machine.
 
-    python -m benchmarks.ha_actions --data DIR [--epochs N] [--sizes 112,224,all] [--answers FILE] [--quick] [--json FILE]
+    python -m benchmarks.ha_actions --data DIR [--epochs N] [--sizes 112,224,all] [--answers FILE] [--json FILE]
 
 DIR holds `dev/ha_device_actions.jsonl.gz`, `judge_ha_actions.py` (the rule that says whether an action is right) and
 `baseline_ha_actions.py` (the floor without a model). Sentences are split as there: a fifth, by hash, is the test. The
 student learns from the right actions of the other sentences, by the same functions as `tutelage distill run`, and is
 served by the engine that agents meet. `--sizes` trains a student on each of so many sentences, for the learning curve;
-the bars are the last one's. Confidence thresholds are chosen on one half of the test and measured on the other, both ways.
+the bars are the last one's. Confidence thresholds are chosen on one half of the test and measured on the other, both
+ways.
 """
 
 import argparse
