@@ -30,8 +30,8 @@ from .vllm_process import VllmProcess
 MakeEngine = Callable[[str, dict[str, Path]], Engine]
 """Builds an engine for the base of that name with these adapters."""
 _PACKAGES = {
-    "llama": ("serving", ("xllamacpp", "gguf")),
-    "transformers": ("distill", ("torch", "transformers", "peft", "llguidance", "gguf")),
+    "llama": ("serving", ("xllamacpp", "gguf", "jsonschema")),
+    "transformers": ("distill", ("torch", "transformers", "peft", "llguidance", "gguf", "jsonschema")),
     "vllm": ("", ()),
     "remote": ("", ()),
 }
