@@ -138,7 +138,7 @@ def doctor(
 @app.command()
 def status(data: DataOption = None, as_json: JsonOption = False) -> None:
     """What runs, what is stored, what is routed where."""
-    listings.show(listings.ask(data, "/api/status"), as_json)
+    listings.show_parts(listings.ask(data, "/api/status"), as_json)
 
 
 @app.command()

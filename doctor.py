@@ -3,6 +3,7 @@
 The world is handed in (`World`), so that every finding can be brought about in a test. Nothing is changed by a check.
 """
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import httpx
 from .config import Config
 from .processes import is_installed
 from .proxy.control_lock import read_owner
+from .proxy.metrics_workers import is_alive
 from .proxy.options import TeacherOptions
 from .serving.bases import locate
 from .serving.engines import check
@@ -68,6 +70,8 @@ class World:
     memory_bytes: Callable[[], int] = _memory_bytes
     transport: httpx.BaseTransport | None = None
     """How teachers are reached; None: the network."""
+    alive: Callable[[int], bool] = is_alive
+    """Whether a process of that id runs."""
 
 
 def examine(config: Config, world: World | None = None) -> Iterator[Finding]:
@@ -76,6 +80,7 @@ def examine(config: Config, world: World | None = None) -> Iterator[Finding]:
     yield Finding("settings", "ok", str(config.file or "no config file: defaults and environment"))
     yield _python()
     yield from _folder(config, world)
+    yield from _instance(config, world)
     yield from _ports(config)
     for teacher in (config.teacher(), *config.teachers()):
         yield _teacher(config, teacher, world)
@@ -102,6 +107,31 @@ def _folder(config: Config, world: World) -> Iterator[Finding]:
     verdict: Verdict = "problem" if free < LEAST_DISK_BYTES else "warning" if free < ENOUGH_DISK_BYTES else "ok"
     advice = "" if verdict == "ok" else "Free some, or set [store] keep_days or max_bytes: what is full cannot log."
     yield Finding("disk", verdict, f"{free / (1 << 30):.1f} GiB free", advice)
+
+
+def _instance(config: Config, world: World) -> Iterator[Finding]:
+    """What `tutelage serve` says of itself in this data folder, if it runs or has not been stopped properly."""
+    try:
+        found = json.loads(config.data.serve.read_bytes())
+        pids = {str(name): int(pid) for name, pid in found["pids"].items()}
+        urls = {name: str(found[name]) for name in ("url", "control_url")}
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        yield Finding("running", "warning", f"{config.data.serve} cannot be read", "Start `tutelage serve` anew.")
+        return
+    gone = [f"{name} (process {pid})" for name, pid in pids.items() if not world.alive(pid)]
+    told = ", ".join(f"{name} {pid}" for name, pid in pids.items())
+    if len(gone) == len(pids):
+        yield Finding("running", "ok", "not now; the last `tutelage serve` ended without stopping its parts")
+    elif gone:
+        advice = "`tutelage serve` starts what dies again; where it does not, look into its log and start it anew."
+        yield Finding("running", "warning", f"gone: {', '.join(gone)}", advice)
+    elif urls["url"] != config.data_plane_url:
+        advice = "The checks below are about the settings here, and not about those that it was started with."
+        yield Finding("running", "warning", f"at {urls['url']}, not {config.data_plane_url} as set here", advice)
+    else:
+        yield Finding("running", "ok", f"agents {urls['url']}, control plane {urls['control_url']}; processes: {told}")
 
 
 def _ports(config: Config) -> Iterator[Finding]:

@@ -55,6 +55,22 @@ def show(value: Any, as_json: bool, columns: tuple[str, ...] = ()) -> None:
     console.print(table if rows else "Nothing yet.")
 
 
+def show_parts(value: dict[str, Any], as_json: bool) -> None:
+    """Print an object whose values may be objects and lists of objects: each of these as a table of its own."""
+    if as_json:
+        show(value, as_json)
+        return
+    parts = {name: item for name, item in value.items() if isinstance(item, dict) or _is_rows(item)}
+    show({name: item for name, item in value.items() if name not in parts}, as_json)
+    for name, part in parts.items():
+        print(f"\n{name.replace('_', ' ')}")
+        show(part, as_json)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
 _WHOLE = 100_000
 """Characters in a line that nobody looks at."""
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -73,6 +89,8 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.0f}"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value) or "none"
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return str(value)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from . import config
-from .listings import DataOption, JsonOption, show, store
+from .listings import DataOption, JsonOption, show, show_parts, store
 from .proxy.admin_client import AdminClient
 from .traffic import errors
 from .traffic.errors import TutelageError
@@ -20,7 +20,7 @@ _PAUSE_S = 0.1
 """Between two looks at how far the work is."""
 _SHOWN = 50
 """Problems printed for people; `--json` has up to a thousand."""
-_UNITS = {"verify": "rows", "compact": "rows", "export": "rows", "import": "bytes", "prune": "runs"}
+_UNITS = {"verify": "rows", "compact": "rows", "export": "rows", "import": "bytes", "prune": "runs", "forget": "runs"}
 
 
 @store.command("verify")
@@ -57,6 +57,24 @@ def prune(
     if not (dry_run or yes):
         typer.confirm("Remove calls for good? (--dry-run says which)", abort=True, err=True)
     show(_work(data, {"kind": "prune", "dry_run": dry_run}), as_json)
+
+
+@store.command("forget")
+def forget(
+    trajectory: Annotated[str, typer.Argument(help="Id of the trajectory.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase one run: its calls, and the messages that no other run shares. Says which students learnt from it."""
+    if not (dry_run or yes):
+        typer.confirm(f"Remove {trajectory} for good? (--dry-run says what goes)", abort=True, err=True)
+    erased = _work(data, {"kind": "forget", "trajectory": trajectory, "dry_run": dry_run})
+    show_parts(erased, as_json)
+    for one in erased["learnt_by"]:
+        advice = f"`tutelage students retire {one['version']}`, then `tutelage students delete {one['version']}`"
+        err.print(f"{one['version']} has learnt from it and cannot unlearn: {advice}.", highlight=False, soft_wrap=True)
 
 
 @store.command("export")

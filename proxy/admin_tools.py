@@ -39,8 +39,10 @@ def add_tools(
     clock: Callable[[], float],
     texts: Decides | None = None,
 ) -> None:
-    """Add the routes under `/api/patterns/PATTERN/tools`. `one`: id of the one pattern of an id or name; `texts`: decides
-    where the rules are unsure."""
+    """Add the routes under `/api/patterns/PATTERN/tools`.
+
+    one: id of the one pattern of an id or name; texts: decides where the rules are unsure.
+    """
 
     @app.get("/api/patterns/{pattern}/tools")
     def tools(pattern: str) -> Response:

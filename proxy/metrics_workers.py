@@ -25,6 +25,7 @@ OVERHEAD_STEPS_S = (50e-6, 100e-6, 200e-6, 300e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e
 """Upper edges of the steps in which a worker counts its own part of the time, in seconds; a last one has no edge."""
 REPORT_BYTES = 16_384
 _FRAME_BYTES = 8
+_FILES = "[0-9]*-*.bin"
 SILENT_S = 60.0
 """A file that has not been written for so long, and whose process is gone, is removed."""
 SUMMED = ("appended", "dropped", "lost", "unsynced", "stalls", "retries")
@@ -110,6 +111,12 @@ def read_report(path: Path, tries: int = 3) -> Report | None:
     return None
 
 
+def reports_in(folder: Path) -> list[Report]:
+    """What all workers say whose files are there, those included that have ended of late."""
+    found = (read_report(path) for path in sorted(folder.glob(_FILES)))
+    return [report for report in found if report is not None]
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process of this machine has that id."""
     try:
@@ -140,7 +147,7 @@ class Totals:
     def read(self) -> None:
         """Take in what is new in the files, and remove those of workers that are gone."""
         self.reports = []
-        for path in sorted(self.folder.glob("[0-9]*-*.bin")):
+        for path in sorted(self.folder.glob(_FILES)):
             report = read_report(path)
             if report is not None:
                 self._add(report, self._seen.get(path))

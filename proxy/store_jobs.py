@@ -13,6 +13,7 @@ from typing import Any
 
 from ..traffic import intents
 from ..traffic.compacting import compact
+from ..traffic.erasure import Erased, erase
 from ..traffic.errors import BadInput, TutelageError, UnknownName
 from ..traffic.importing import import_calls
 from ..traffic.journal import JournalWriter
@@ -21,6 +22,7 @@ from ..traffic.parquet import export_parquet
 from ..traffic.records import CallRecord, encode
 from ..traffic.retention import prune
 from ..traffic.store import Store
+from ..traffic.students import StudentRegister
 from ..traffic.verify import verify
 from .housekeeping import kept_since, rules_of
 from .keeper import Keeper
@@ -50,7 +52,7 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class StoreOrder:
-    """What to do: `verify`, `compact`, `prune`, `export` or `import`."""
+    """What to do: `verify`, `compact`, `prune`, `forget`, `export` or `import`."""
 
     kind: str
     path: str = ""
@@ -58,7 +60,9 @@ class StoreOrder:
     form: str = ""
     """Of `import`; empty: told by the content."""
     dry_run: bool = False
-    """Of `prune`."""
+    """Of `prune` and `forget`."""
+    trajectory: str = ""
+    """Of `forget`: the run."""
 
 
 class StoreJobs:
@@ -75,6 +79,7 @@ class StoreJobs:
             "verify": lambda order, progress: verify(store, progress),
             "compact": lambda order, progress: compact(store, progress),
             "prune": self._prune,
+            "forget": self._forget,
             "export": lambda order, progress: export_parquet(store, Path(order.path), clock(), progress),
             "import": self._import,
         }
@@ -128,6 +133,15 @@ class StoreJobs:
         if not order.dry_run:
             intents.forget(self._data, self._store)
         return removed
+
+    def _forget(self, order: StoreOrder, progress: Progress) -> Erased:
+        if not order.trajectory:
+            raise BadInput("Say which trajectory is to be forgotten.")
+        erased = erase(self._store, StudentRegister(self._data), order.trajectory, self._clock(), order.dry_run)
+        if not order.dry_run:
+            intents.forget(self._data, self._store)
+            logger.info("Trajectory %s was erased: %d calls", order.trajectory, erased.calls)
+        return erased
 
     def _import(self, order: StoreOrder, progress: Progress) -> Any:
         """Through a journal of its own and the keeper's ingest, as calls of agents go."""

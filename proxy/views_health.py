@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from typing import Any
@@ -12,6 +12,7 @@ import httpx
 
 from .. import __version__
 from .figures import count, duration, size
+from .metrics_workers import Report, is_alive, reports_in
 from .options import Setting
 from .views import Site
 from .views_overview import HealthItem, health
@@ -89,7 +90,7 @@ def _processes(site: Site, asked: Ask) -> tuple[ProcessLine, ...]:
     plane = site.memo.get("data plane's health", lambda: asked(plane_url), 2.0)
     student = site.memo.get("student server's health", lambda: asked(student_url), 2.0)
     return (
-        _line("data plane", plane, options.data_plane_url, pids, _plane_facts(plane)),
+        _line("data plane", plane, options.data_plane_url, pids, _plane_facts(plane, reports_in(site.data.workers))),
         _line("student server", student, options.student_url, pids, _student_facts(site, student)),
         ProcessLine("control plane", "answers", "good", "this page", pids.get("control plane", "–"), ()),
     )
@@ -115,22 +116,45 @@ def _line(
     return ProcessLine(name, state, tone, url, pids.get(name, "–"), facts)
 
 
-def _plane_facts(said: Mapping[str, Any] | None) -> tuple[HealthItem, ...]:
-    """What the worker that answered says of itself; workers share the port."""
+def _plane_facts(said: Mapping[str, Any] | None, workers: Sequence[Report]) -> tuple[HealthItem, ...]:
+    """What all workers have counted, and what the one that answered says of itself; they share the port."""
     if not said:
-        return ()
+        return _losses(workers) if workers else ()
     journal = said.get("journal") or {}
-    lost = int(journal.get("lost", 0)) + int(journal.get("dropped", 0))
     waiting = int(journal.get("queue_bytes", 0))
     shut = [name for name, state in (said.get("breakers") or {}).items() if _is_open(state)]
     return (
-        HealthItem("Records lost or dropped", count(lost), "bad" if lost else "good"),
+        *_losses(workers or [_answered(journal)]),
         HealthItem("Waiting in memory", size(waiting), "warn" if journal.get("behind") else ""),
         HealthItem("Calls in progress", count(int(said.get("in_flight", 0))), ""),
         HealthItem("Breakers", f"open: {', '.join(shut)}" if shut else "closed", "bad" if shut else ""),
         HealthItem("Route table", f"serial {said.get('table_serial', 0)}, {said.get('patterns', 0)} patterns", ""),
         *(HealthItem("Problem", str(problem), "warn") for problem in said.get("problems") or ()),
     )
+
+
+def _losses(workers: Sequence[Report]) -> tuple[HealthItem, ...]:
+    """Records that no worker could write, all together and, where there are any, worker by worker."""
+    bad = [one for one in workers if one.lost + one.dropped]
+    lost = sum(one.lost + one.dropped for one in bad)
+    found = [HealthItem("Records lost or dropped", _of_workers(lost, workers), "bad" if lost else "good")]
+    if unsynced := sum(one.unsynced for one in workers):
+        found.append(HealthItem("Records not on the disk for sure", _of_workers(unsynced, workers), "warn"))
+    return (*found, *(_worker(one) for one in bad if len(workers) > 1))
+
+
+def _worker(one: Report) -> HealthItem:
+    told = f"{count(one.lost)} lost, {count(one.dropped)} dropped of {count(one.appended)} records"
+    return HealthItem(f"Worker {one.pid}" + ("" if is_alive(one.pid) else ", gone"), told, "bad")
+
+
+def _of_workers(n: int, workers: Sequence[Report]) -> str:
+    return count(n) if len(workers) < 2 else f"{count(n)} in {len(workers)} workers"
+
+
+def _answered(journal: Mapping[str, Any]) -> Report:
+    """The worker that answered, where workers leave no reports."""
+    return Report(at=0.0, pid=0, lost=int(journal.get("lost", 0)), dropped=int(journal.get("dropped", 0)))
 
 
 def _is_open(state: Any) -> bool:

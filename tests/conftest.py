@@ -224,6 +224,14 @@ class ControlWorld:
         register.publish(draft, manifest)
         self.plane.catch_up()
 
+    def through_shadow(self) -> None:
+        """A pattern, a student version for it, and its proof in shadow: it is in canary then."""
+        self.play(40)
+        self.add_student()
+        self.play(60)
+        self.label()
+        self.idle()
+
     def label(self, kind: str = "shadow", loss: float = 0.0) -> int:
         """Answer all labels that are wanted now, each with this loss; returns how many."""
         from tutelage.proxy.shadow import Label

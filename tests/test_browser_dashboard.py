@@ -164,6 +164,13 @@ def test_a_promotion_and_a_demotion_by_clicking(world: DashboardWorld, page: Any
     assert page.locator("#ask").is_visible(), "a decision needs a reason"
     page.screenshot(path=ARTEFACTS / "pattern-ask.png")
     page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Set share").click()
+    page.get_by_label("Share of the sessions, in percent").fill("7")
+    page.locator("#ask-reason").fill("carefully first")
+    page.locator("#ask-go").click()
+    page.locator("#ask").wait_for(state="hidden")
+    page.locator("#head").get_by_text("canary 7%").wait_for()
+    assert [row["share"] for row in world.get("/api/routes") if row["pattern_id"] == pattern] == [0.07]
     decide(page, "Promote to live", "we want it now")
     page.locator("#head .state-live").wait_for()
     assert world.state(pattern) == "live"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tutelage.listings import show_parts
+
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tutelage", *arguments]
@@ -33,6 +35,30 @@ def test_listings_work_on_an_empty_folder_without_a_server(command: tuple[str, .
     assert isinstance(json.loads(as_json.stdout), list | dict)
     assert run(*command, cwd=tmp_path).returncode == 0
     assert (tmp_path / "tutelage-data").is_dir()
+
+
+def test_objects_within_objects_are_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {
+        "off": False,
+        "ledger": {"student_calls": 5, "unpriced": ["m1", "m2"]},
+        "runners": [{"kind": "shadow", "done": 3}, {"kind": "audit", "done": 4}],
+        "problems": [],
+    }
+    show_parts(value, False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()]
+    assert lines == [
+        ["off", "False"],
+        ["problems", "none"],
+        ["ledger"],
+        ["student_calls", "5"],
+        ["unpriced", "m1,", "m2"],
+        ["runners"],
+        ["kind", "done"],
+        ["shadow", "3"],
+        ["audit", "4"],
+    ]
+    show_parts(value, True)
+    assert json.loads(capsys.readouterr().out) == value
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The check-up: each thing that can be wrong is found, with what to do about it."""
 
+import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,34 @@ def test_a_port_in_use_and_a_disk_that_is_nearly_full(chosen: Config) -> None:
     assert "set port" in found["agents' port"].advice
     assert found["disk"].verdict == "problem"
     assert found["memory"].verdict == "warning"
+
+
+@pytest.mark.parametrize(
+    ("alive", "url", "verdict", "words"),
+    [
+        ({7, 8}, "", "ok", "processes: data plane 7, control plane 8"),
+        ({8}, "", "warning", "gone: data plane (process 7)"),
+        (set(), "", "ok", "not now"),
+        ({7, 8}, "http://127.0.0.1:9/v1", "warning", "at http://127.0.0.1:9/v1, not http://"),
+    ],
+)
+def test_an_instance_tells_what_it_runs(chosen: Config, alive: set[int], url: str, verdict: str, words: str) -> None:
+    said = {
+        "url": url or chosen.data_plane_url,
+        "control_url": "http://c",
+        "pids": {"data plane": 7, "control plane": 8},
+    }
+    chosen.data.prepare().serve.write_text(json.dumps(said))
+    finding = examined(chosen, replace(WORLD, alive=alive.__contains__))["running"]
+    assert finding.verdict == verdict
+    assert words in finding.found
+
+
+def test_an_instance_that_cannot_be_read_and_none(chosen: Config) -> None:
+    assert "running" not in examined(chosen)
+    for broken in ("{", "[]", '{"pids": {"data plane": "x"}}', '{"pids": 5}'):
+        chosen.data.prepare().serve.write_text(broken)
+        assert examined(chosen)["running"].verdict == "warning"
 
 
 def test_a_data_folder_that_cannot_be(chosen: Config, tmp_path: Path) -> None:

@@ -111,11 +111,7 @@ def test_slow_labels_hold_later_sessions_back(control_world: Any) -> None:
 
 def test_fallbacks_are_losses_without_asking_and_alarm_the_detector(control_world: Any) -> None:
     world = control_world
-    world.play(40)
-    world.add_student()
-    world.play(60)
-    world.label()
-    world.idle()
+    world.through_shadow()
     world.play(1, route="teacher", student=world.version, fallback="invalid_output")
     tasks = world.plane.keeper.tasks("audit", 100)
     assert [task.failure for task in tasks] == ["fallback:invalid_output"]
@@ -127,11 +123,7 @@ def test_fallbacks_are_losses_without_asking_and_alarm_the_detector(control_worl
 
 def test_a_student_server_that_is_away_gives_no_labels(control_world: Any) -> None:
     world = control_world
-    world.play(40)
-    world.add_student()
-    world.play(60)
-    world.label()
-    world.idle()
+    world.through_shadow()
     world.play(3, route="teacher", student=world.version, fallback="student_unreachable")
     assert world.plane.keeper.tasks("audit", 100) == []
 
@@ -206,11 +198,7 @@ def test_a_clock_that_is_set_back_does_not_stop_the_reviews(control_world: Any) 
 
 def test_an_overloaded_student_is_not_demoted(control_world: Any) -> None:
     world = control_world
-    world.play(40)
-    world.add_student()
-    world.play(60)
-    world.label()
-    world.idle()
+    world.through_shadow()
     board = world.plane.keeper.board
     for _ in range(5):
         world.play(1, route="student", student=world.version)

@@ -17,13 +17,12 @@ from typing import Any
 import httpx
 import pytest
 from scripted_models import wrong
+from scripted_student import register_scripted
 
 from tutelage.examples.demo_world import World, free_port
 from tutelage.proxy.gate import Gate, alpha_for
 from tutelage.proxy.guard import Guard
 from tutelage.proxy.options import RoutingOptions
-from tutelage.traffic.layout import DataDir
-from tutelage.traffic.students import ADAPTER, Manifest, PromptSpec, StudentRegister
 
 VERSION, EPSILON = "parcels@000000000000", 0.10
 RISK, WORSE = 0.02, 0.6
@@ -117,23 +116,7 @@ class Desk(World):
 
     def register(self) -> None:
         """A version without weights, for the server is scripted."""
-        patterns = self.ask("/api/patterns")
-        draft = self.root / "runs" / "draft"
-        (draft / ADAPTER).mkdir(parents=True)
-        manifest = Manifest(
-            version=VERSION,
-            name="parcels",
-            status="candidate",
-            created_at=time.time(),
-            agent_id=patterns[0]["agent_id"],
-            pattern_ids=[row["pattern_id"] for row in patterns],
-            base="scripted",
-            base_digest="0" * 12,
-            prompt=PromptSpec(),
-            snapshot_at=time.time(),
-            data_digest="0" * 12,
-        )
-        StudentRegister(DataDir(self.root)).publish(draft, manifest)
+        register_scripted(self.root, VERSION, self.ask("/api/patterns"))
 
     def change(self, reason: str) -> dict[str, Any]:
         return next(one for one in self.ask("/api/transitions") if one["reason"] == reason)

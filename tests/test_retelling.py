@@ -10,11 +10,7 @@ import pytest
 def world(control_world: Any) -> Any:
     """Through shadow, canary and an operator's words, with a changed option on the way."""
     world = control_world
-    world.play(40)
-    world.add_student()
-    world.play(60)
-    world.label()
-    world.idle()
+    world.through_shadow()
     world.play(15, route="student", student=world.version)
     world.label("audit")
     world.idle()

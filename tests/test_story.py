@@ -16,12 +16,11 @@ from typing import Any
 
 import httpx
 import pytest
+from scripted_student import register_scripted
 
 from tutelage.examples.demo_world import CONFIG, World, free_port
 from tutelage.examples.parcels.agent import Desk, Tally, serve_all
 from tutelage.examples.parcels.tasks import make_tasks
-from tutelage.traffic.layout import DataDir
-from tutelage.traffic.students import ADAPTER, Manifest, PromptSpec, StudentRegister
 
 pytestmark = pytest.mark.slow
 VERSION = "desk@000000000000"
@@ -64,24 +63,7 @@ class Story:
 
     def register(self) -> None:
         """A student version for the patterns found; there are no weights, for the server is scripted."""
-        patterns = self.world.ask("/api/patterns")
-        register = StudentRegister(DataDir(self.world.root))
-        draft = self.world.root / "runs" / "draft"
-        (draft / ADAPTER).mkdir(parents=True)
-        manifest = Manifest(
-            version=VERSION,
-            name="desk",
-            status="candidate",
-            created_at=time.time(),
-            agent_id=patterns[0]["agent_id"],
-            pattern_ids=[row["pattern_id"] for row in patterns],
-            base="scripted",
-            base_digest="0" * 12,
-            prompt=PromptSpec(),
-            snapshot_at=time.time(),
-            data_digest="0" * 12,
-        )
-        register.publish(draft, manifest)
+        register_scripted(self.world.root, VERSION, self.world.ask("/api/patterns"))
 
 
 @pytest.fixture(scope="module")

@@ -33,11 +33,7 @@ def test_counts_never_go_back() -> None:
 
 def test_what_was_shed_or_late_gets_no_label(control_world: Any) -> None:
     world = control_world
-    world.play(40)
-    world.add_student()
-    world.play(60)
-    world.label()
-    world.idle()
+    world.through_shadow()
     for reason in NO_LABEL:
         world.play(1, route="teacher", student=world.version, fallback=reason)
     assert world.plane.keeper.tasks("audit", 100) == []
