@@ -19,8 +19,8 @@ def answer_loss(model: Any, inputs: dict[str, "Tensor"], trained_tokens: "Tensor
     """Mean negative log-likelihood (natural units) of the trained tokens.
 
     `model`: a causal language model with a decoder `model` and a head `lm_head`; `inputs`: `input_ids`,
-    `attention_mask` and `labels`, each (rows, length), or those of `packs.collated`. `trained_tokens` divides the sum where a step has several
-    batches; the batch's own number when None."""
+    `attention_mask` and `labels`, each (rows, length), or those of `packs.collated`. `trained_tokens` divides the sum
+    where a step has several batches; the batch's own number when None."""
     from torch.nn.functional import cross_entropy
 
     hidden = model.model(

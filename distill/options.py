@@ -1,6 +1,6 @@
 """Settings of a distillation run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..traffic.scrub_rules import ScrubRules
 from ..traffic.teacher_terms import TeacherTerms
@@ -88,7 +88,7 @@ class DistillOptions:
     """Training processes (`accelerate launch`), of which each takes its share of every step's rows."""
     device: str = "auto"
     """`cpu`, `cuda`, or `auto`: CUDA where there is one."""
-    scrub: ScrubRules = ScrubRules()
+    scrub: ScrubRules = field(default_factory=ScrubRules)
     """What is personal data and what becomes of it; the section `[scrub]`."""
     base_sessions: int = 0
     """Held-out sessions on which the untrained base is examined too, for comparison."""

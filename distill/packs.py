@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from ..traffic.errors import BadInput
-from .loss import answer_loss
+from .loss import answer_loss, has_plain_head
 from .rows import MASKED, Row
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ def require_agreement(model: Any, packs: Sequence[Pack]) -> None:
     Models that look at a part of the text only, or that read it step by step, do not follow the mask of a pack."""
     import torch
 
+    if not has_plain_head(model):
+        raise BadInput("distill.pack is more than 1, but this base scales or caps its logits: set pack = 1.")
     sample = max(packs, key=lambda pack: (len(pack.branches), -len(pack.input_ids)))
     if len(sample.branches) < 2:
         return

@@ -299,7 +299,7 @@ class ControlOptions:
     """How much of the traffic is kept."""
     outcomes: OutcomeRules | None = None
     """What a success is; None: as the last time that it was said."""
-    scrub: ScrubRules = ScrubRules()
+    scrub: ScrubRules = field(default_factory=ScrubRules)
     """What is personal data; for the preview of what a student would learn."""
     verifiers: tuple[str, ...] = ()
     """Functions that judge runs, `package.module:function`."""

@@ -46,7 +46,7 @@ def examination(manifest: Manifest) -> ExaminationView:
     scores = manifest.scores
     return ExaminationView(
         contenders=tuple(_contender(one) for one in scores.get("contenders", [])),
-        measures=tuple(_told(_MEASURES.get(name, name), one) for name, one in scores.get("measures", {}).items()),
+        measures=tuple(_told(_MEASURES.get(name) or name, one) for name, one in scores.get("measures", {}).items()),
         epochs=tuple(_told(f"after epoch {one['epoch']}", one["agreement"]) for one in scores.get("epochs") or []),
         curve=tuple(_told(f"{one['sessions']:,} sessions", one["agreement"]) for one in scores.get("curve") or []),
         served=tuple(line for one in scores.get("served") or [] for line in _served(one)),

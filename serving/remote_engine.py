@@ -2,7 +2,7 @@
 
 What goes over the wire is the rendered prompt as ids and the grammar, through `/v1/completions`; so a student reads
 there exactly what it read in training, and the server's own chat template plays no part. A server that knows chats only
-is no engine: see `endpoint`.
+is no engine.
 
 An adapter is a model name of that server. `vllm_lora` loads and unloads them; without it the server must have them.
 """

@@ -18,14 +18,16 @@ OPTIONS = ScheduleOptions(new_sessions=200, pause_h=6, budget_h=8)
 
 def need(**fields: Any) -> Need:
     values: dict[str, Any] = {"agent_id": "a_1", "name": "Desk", "sessions": 500, "new_sessions": 0, "version": "d@1"}
-    return Need(**(values | {"lost": [], "unknown": []} | fields))
+    more: dict[str, Any] = {"lost": [], "unknown": []}
+    return Need(**(values | more | fields))
 
 
 def entry(hours_ago: float, took_h: float | None = 1.0, **fields: Any) -> Entry:
     at = NOW - hours_ago * 3_600
     ended = None if took_h is None else at + took_h * 3_600
     values: dict[str, Any] = {"agent_id": "a_1", "reason": "sessions: 200 new ones", "export": "/e", "ended_at": ended}
-    return Entry(at, **(values | {"outcome": "registered" if ended else ""} | fields))
+    more: dict[str, Any] = {"outcome": "registered" if ended else ""}
+    return Entry(at, **(values | more | fields))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,9 @@ def test_a_run_that_was_cut_short_goes_first_with_its_own_sessions() -> None:
         found = decide([need(agent_id="a_2", new_sessions=900)], [entry(9), last], OPTIONS, 30, NOON)
         assert found == Due("a_1", "resumed: sessions: 200 new ones", "/e")
     again = entry(3, outcome="stopped", reason="resumed: drift")
-    assert decide([], [again], OPTIONS, 30, NOON)[1] == "resumed: drift"
+    resumed = decide([], [again], OPTIONS, 30, NOON)
+    assert isinstance(resumed, Due)
+    assert resumed.reason == "resumed: drift"
     assert decide([], [entry(3, outcome="failed")], OPTIONS, 30, NOON) == Wait("nothing new enough to learn from")
 
 

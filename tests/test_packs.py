@@ -1,5 +1,6 @@
 """Packs: every row once, and for each of its tokens what the row alone would give."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -105,10 +106,19 @@ def test_a_model_that_cannot_follow_a_pack_is_refused(model: Any) -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.lm_head, self.device, self.dtype = model.lm_head, model.device, model.dtype
+            self.lm_head, self.device, self.dtype, self.config = model.lm_head, model.device, model.dtype, model.config
+            self.model = Unmasked()
 
-        def model(self, input_ids: Any, **_: Any) -> Any:
+    class Unmasked(torch.nn.Module):
+        layers = ()
+
+        def forward(self, input_ids: Any, **_: Any) -> Any:
             return model.model(input_ids=input_ids)
 
-    with pytest.raises(BadInput, match="set pack = 1"):
+    with pytest.raises(BadInput, match="otherwise than rows alone"):
         require_agreement(Forgetful(), packs)
+    capped = LlamaForCausalLM(model.config)
+    capped.config = copy.deepcopy(model.config)
+    capped.config.logit_scale = 0.5
+    with pytest.raises(BadInput, match="caps its logits"):
+        require_agreement(capped, packs)

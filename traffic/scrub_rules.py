@@ -1,8 +1,8 @@
 """What is done with personal values before anything is learnt: the policy, without the finding of them.
 
 It is read by distillation and by the dashboard's preview, so it stands on the ground floor. A field is a key in a
-message, in a tool's arguments or in a JSON result. What holds for a field holds for all that is inside it, unless a field
-further inside has a rule of its own.
+message, in a tool's arguments or in a JSON result. What holds for a field holds for all that is inside it, unless a
+field further inside has a rule of its own.
 """
 
 import re
