@@ -73,6 +73,7 @@ def fresh_shadow(state: PatternState, k: int) -> dict[str, Any]:
         "forced": False,
         "silent": 0,
         "judged": None,
+        "unjudged": False,
         "noise": None,
         "relative": None,
     }
@@ -124,6 +125,7 @@ def fresh_service(state: PatternState) -> dict[str, Any]:
         "step_sessions": 0,
         "silent": 0,
         "judged": None,
+        "unjudged": not _judge_is_right(state),
         "share": _first_share(state, limit),
     }
 
@@ -207,6 +209,8 @@ def _judge_is_right(state: PatternState) -> bool:
 
 def _shadow_holds(state: PatternState) -> bool:
     """Whether shadow has proven what is served now."""
+    if state.unjudged:
+        return False
     if state.relative:
         return state.relative.crossed
     if state.shadow is not None and state.shadow.crossed:

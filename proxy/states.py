@@ -161,6 +161,8 @@ class PatternState(msgspec.Struct, frozen=True, kw_only=True):
     """Calls in a row that got no answer at all."""
     judged: JudgedGate | None = None
     """What must be proven too, since labels of this stage rest on a judge; None: none does."""
+    unjudged: bool = False
+    """An operator promoted it from shadow before the word of the judge that its labels rest on was proven."""
     noise: SelfOdds | None = None
     """How far the teacher agrees with itself, heard when the gate had given the version up; None: not heard."""
     relative: NoiseTest | None = None

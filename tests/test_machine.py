@@ -363,6 +363,18 @@ def test_what_a_judge_has_let_pass_waits_for_people() -> None:
     assert seen[0].evidence["judged"]["missed"]["n"] == 300
 
 
+def test_a_promotion_before_the_judge_is_proven_stays_marked() -> None:
+    """What shadow has gathered then does not count in canary either; served sessions have to prove it alone."""
+    waiting, _ = run([NEW, Judged(kind="shadow", gate=JudgedGate.begin(0.10, 0.03)), *sessions("shadow", *[0.0] * 60)])
+    for word in (says("promote"), says("share", share=0.1)):
+        state, seen = run([word, *sessions("canary", *[0.0] * 5)], waiting)
+        assert (state.state, state.forced, [one.reason for one in seen]) == ("canary", True, ["operator: because"])
+    proven, seen = run([says("resume"), *sessions("canary", *[0.0] * 60)], state)
+    assert (proven.state, proven.forced, proven.in_shadow) == ("live", False, state.in_shadow)
+    again, _ = run([says("demote"), says("resume", k=2)], proven)
+    assert not again.unjudged
+
+
 def test_a_pin_is_a_mark_and_changes_no_evidence() -> None:
     live = in_live()
     pinned, seen = run([says("pin")], live)
