@@ -177,8 +177,9 @@ class DataPlane:
         decision = decide(facts, match, self.routes.current(), lambda: self._accepted(call))
         model = body.get("model")
         call.model = model if isinstance(model, str) else ""
-        call.session, call.trajectory, call.parent = facts.session, facts.trajectory, facts.parent
-        call.hint, call.stream = facts.hint, facts.stream
+        call.session, call.stream = facts.session, facts.stream
+        if "metadata" in body:
+            call.trajectory, call.parent, call.hint = facts.trajectory, facts.parent, facts.hint
         call.pattern = match.pattern_id if match is not None else ""
         call.route, call.reason, call.student = decision.route, decision.reason, decision.student
         call.threshold = decision.threshold

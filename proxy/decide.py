@@ -6,6 +6,7 @@ the one recorded. No clock, no I/O: the data plane hands in what it knows.
 """
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -21,6 +22,8 @@ _TEXT_PARTS = ("text", "refusal")
 _OUTPUT_FIELDS = ("logprobs", "top_logprobs", "logit_bias", "audio", "prediction", "web_search_options")
 _OTHER_FIELDS = ("functions", "function_call", "previous_response_id")
 _RARE_FIELDS = frozenset(("n", "modalities", "response_format", *_OUTPUT_FIELDS, *_OTHER_FIELDS))
+_PLAIN = frozenset((str, type(None)))
+_content_of = itemgetter("content")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "image", "video_url")
 
 
@@ -145,13 +148,24 @@ def _odd_input(body: dict[str, Any]) -> str:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         return "messages"
+    return "" if _only_text(messages) else _odd_message(messages)
+
+
+def _only_text(messages: list[Any]) -> bool:
+    """Whether there is nothing to look at more closely, as in most requests: their messages are texts."""
+    try:
+        return _PLAIN.issuperset(map(type, map(_content_of, messages))) and "audio" not in set().union(*messages)
+    except (KeyError, TypeError):
+        return False
+
+
+def _odd_message(messages: list[Any]) -> str:
     for message in messages:
         if not isinstance(message, dict):
             return "messages"
-        if message.get("audio"):
-            return "audio"
         content = message.get("content")
-        if isinstance(content, list) and (odd := _odd_part(content)):
+        odd = "audio" if message.get("audio") else _odd_part(content) if isinstance(content, list) else ""
+        if odd:
             return odd
     return ""
 

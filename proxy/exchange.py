@@ -6,6 +6,7 @@ answer is complete is in the journal.
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -25,6 +26,7 @@ _fields = attrgetter(*("path" if name == "endpoint" else name for name in record
 _TEXT_TYPES = ("json", "text/", "event-stream", "xml", "x-www-form-urlencoded")
 
 
+@lru_cache(maxsize=256)
 def is_text(content_type: str) -> bool:
     """Whether bodies of this type are kept in the log; an unnamed type is."""
     return not content_type or any(kind in content_type for kind in _TEXT_TYPES)

@@ -29,17 +29,16 @@ class RepeatedHead:
 
     def match(self, data: bytes, most: int) -> Request | None:
         """The request in `data`, if it is just one with this head; its body has at most `most` bytes."""
-        start = len(self._before)
-        if not data.startswith(self._before):
+        before, after = self._before, self._after
+        if not data.startswith(before):
             return None
+        start = len(before)
         stop = data.find(b"\r", start, start + _MOST_DIGITS + 1)
-        number = data[start:stop]
-        if stop < 0 or not number.isdigit() or not data.startswith(self._after, stop):
+        body = stop + len(after)
+        length = len(data) - body
+        if stop < 0 or length > most or data[start:stop] != b"%d" % length or not data.startswith(after, stop):
             return None
-        length, body = int(number), stop + len(self._after)
-        if length > most or len(data) - body != length:
-            return None
-        return self._with(number.decode("ascii"), data[body:])
+        return self._with(str(length), data[body:])
 
     def _with(self, length: str, body: bytes) -> Request:
         first = self._first

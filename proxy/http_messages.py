@@ -23,8 +23,10 @@ class SentHeaders(list[tuple[str, str]]):
 
     __slots__ = ("text",)
 
-    text: bytes
-    """Their bytes, once they have been sent."""
+    def __init__(self, headers: Headers) -> None:
+        super().__init__(headers)
+        self.text = b""
+        """Their bytes, once they have been sent."""
 
 
 class ReceivedHeaders(list[tuple[str, str]]):

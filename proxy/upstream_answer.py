@@ -43,10 +43,12 @@ class Http1Answer:
 
     async def arrived(self) -> None:
         """Wait for the head, or for everything where that is wanted. Raises UpstreamError."""
-        while not (self.complete or self.failed is not None or (self.status and not self.whole)):
+        while not self.complete:
+            if self.failed is not None:
+                raise self.failed
+            if self.status and not self.whole:
+                return
             await self._news()
-        if self.failed is not None:
-            raise self.failed
         if self.whole and len(self._pieces) > 1:
             self._pieces = [b"".join(self._pieces)]
 
@@ -60,7 +62,7 @@ class Http1Answer:
             await self._news()
         piece = self._pieces.pop(0)
         self._size -= len(piece)
-        if self._size <= _AHEAD_BYTES:
+        if not self.complete and self._size <= _AHEAD_BYTES:
             self._connection.read_on(self)
         return piece
 

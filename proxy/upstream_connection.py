@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, free: "Free") -> None:
         """`free` is called when the connection can be used again."""
         self._loop, self._timeouts, self._free = loop, timeouts, free
+        self._head_s = min(timeouts.head_s, timeouts.total_s)
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Http1Answer | None = None
@@ -61,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes, self._bodiless = 0, bodiless
         now = self._loop.time()
         self._ends = now + self._timeouts.total_s
-        self.deadline = min(self._ends, now + self._timeouts.head_s)
+        self.deadline = now + self._head_s
         self._write(request)
         return answer
 

@@ -31,8 +31,8 @@ class _Target(NamedTuple):
     host: str
     port: int
     tls: bool
-    line: str
-    """What follows the method: the path, and the host."""
+    line: bytes
+    """The request line, and the host's."""
 
 
 class Http1Upstream:
@@ -46,24 +46,24 @@ class Http1Upstream:
         self._timeouts, self._tls = timeouts, _trusting(ca_file)
         self._idle: dict[tuple[str, int, bool], list[Connection]] = {}
         self._busy: set[Connection] = set()
-        self._targets: dict[str, _Target] = {}
+        self._targets: dict[tuple[str, str], _Target] = {}
+        """By method and URL."""
         self._tick_s = min(_TICK_S, *(limit / 4 for limit in (timeouts.head_s, timeouts.read_s, timeouts.total_s)))
         self._ticking = False
 
     async def send(self, method: str, url: str, headers: Headers, body: Body, *, whole: bool = False) -> Answer:
         """The answer, as soon as its head is there; with `whole` only once all of its body is. Raises UpstreamError."""
-        target = self._targets.get(url) or self._target(url)
-        fields = headers.text if isinstance(headers, SentHeaders) and hasattr(headers, "text") else _fields(headers)
-        line = f"{method} {target.line}".encode("latin-1", "replace")
+        target = self._targets.get((method, url)) or self._target(method, url)
+        fields = headers.text if isinstance(headers, SentHeaders) and headers.text else _fields(headers)
         connection = self._reuse(target) or await self._connect(target)
         self._watch(connection)
         if isinstance(body, bytes):
             length = b"content-length: %d\r\n\r\n" % len(body) if body or method in BODY_METHODS else b"\r\n"
-            answer = connection.ask(b"".join((line, fields, length, body)), whole, bodiless=method == "HEAD")
+            answer = connection.ask(target.line + fields + length + body, whole, method == "HEAD")
         else:
             chunked = "content-length" not in dict(headers)
             length = b"transfer-encoding: chunked\r\n\r\n" if chunked else b"\r\n"
-            answer = connection.ask(b"".join((line, fields, length)), whole)
+            answer = connection.ask(target.line + fields + length, whole)
             connection.upload(body, chunked)
         await answer.arrived()
         return answer
@@ -110,7 +110,7 @@ class Http1Upstream:
             raise UpstreamError(openai_errors.unreachable(_reason(error)), sent=False) from None
         return connection
 
-    def _target(self, url: str) -> _Target:
+    def _target(self, method: str, url: str) -> _Target:
         parts = urlsplit(url)
         path = url[url.index(parts.netloc) + len(parts.netloc) :] or "/"
         tls = parts.scheme == "https"
@@ -119,9 +119,9 @@ class Http1Upstream:
             raise UpstreamError(openai_errors.cannot_send(), sent=False)
         if len(self._targets) >= _TARGETS:
             self._targets.clear()
-        target = self._targets[url] = _Target(
-            parts.hostname or "", parts.port or (443 if tls else 80), tls, f"{path} HTTP/1.1\r\nhost: {authority}\r\n"
-        )
+        line = f"{method} {path} HTTP/1.1\r\nhost: {authority}\r\n".encode("latin-1", "replace")
+        port = parts.port or (443 if tls else 80)
+        target = self._targets[method, url] = _Target(parts.hostname or "", port, tls, line)
         return target
 
     def _watch(self, connection: Connection) -> None:

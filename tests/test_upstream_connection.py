@@ -155,7 +155,7 @@ def test_trailers_are_no_headers() -> None:
 @pytest.mark.parametrize("way", [WHOLE, STREAMED], ids=str)
 @pytest.mark.parametrize("late", [False, True])
 def test_bytes_that_nobody_asked_for_are_nobodys_answer(way: Way, late: bool) -> None:
-    count = 0
+    count, said = 0, asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal count
@@ -167,11 +167,14 @@ def test_bytes_that_nobody_asked_for_are_nobodys_answer(way: Way, late: bool) ->
                 await writer.drain()
                 await asyncio.sleep(0.05)
             writer.write(OK + b"content-length: 4\r\n\r\nevil")
+            said.set()
             await writer.drain()
 
     async def test(upstream: Upstream, url: str) -> None:
         for expected in (b"1", b"2", b"3"):
             assert (await call(upstream, url, way))[2] == [expected]
+            await said.wait()
+            said.clear()
             await asyncio.sleep(0.1)
 
     assert len(against(way, handler, test)) == 3
