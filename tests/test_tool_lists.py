@@ -46,3 +46,31 @@ def test_equal_tools_are_one_object_and_doubled_keys_keep_the_last() -> None:
 def test_very_long_tools_are_not_kept() -> None:
     raw = json.dumps({"tools": ["x" * 70_000]}).encode()
     assert not isinstance(load_request(raw)["tools"], ToolList)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"n":1,"tools":[{"known":"tools"}],"messages":[]}',
+        b'{"tools": [{"known":"tools"}] , "n":2}',
+        b'{"messages":[{"tools":[{"known":"tools"}]}],"n":1}',
+        b'{"messages":[{"tools":[{"known":"tools"}]}],"tools":null}',
+        b'{"a\\"tools":[{"known":"tools"}],"n":1}',
+        b'{"tools":[{"known":"tools"}],"tools":[2]}',
+        b'{"tools":[2],"tools":[{"known":"tools"}]}',
+        b'["tools",{"tools":[{"known":"tools"}]}]',
+        b'{"x":"\\"tools\\":[{\\"known\\":\\"tools\\"}]","tools":[{"known":"tools"}]}',
+    ],
+)
+def test_known_tools_are_stepped_over_only_where_they_are_the_requests_own(raw: bytes) -> None:
+    known = load_request(b'{"tools":[{"known":"tools"}]}')["tools"]
+    assert load_request(raw) == loads(raw)
+    if isinstance(loads(raw), dict) and loads(raw).get("tools") == known:
+        assert load_request(raw)["tools"] is known
+
+
+@pytest.mark.parametrize("raw", [b'{"x":"a,"tools":[{"known":"tools"}]}', b'{"tools":[{"known":"tools"}]x}'])
+def test_known_tools_make_nothing_valid(raw: bytes) -> None:
+    load_request(b'{"tools":[{"known":"tools"}]}')
+    with pytest.raises(BadInput):
+        load_request(raw)
