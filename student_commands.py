@@ -105,7 +105,7 @@ def students_delete(
     """Remove a version and its files for good. One that a route uses is refused: retire it first."""
     if not yes:
         typer.confirm(f"Delete {version} for good?", abort=True, err=True)
-    show(tell(data, f"/api/students/{version}/delete", {}), as_json)
+    show(tell(data, f"/api/students/{version}/delete", {"actor": "cli"}), as_json)
 
 
 @students.command("retire")

@@ -1,5 +1,6 @@
 """The admin API's part for student versions: what there is, who learnt from a call, retiring and deleting."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,11 +16,19 @@ from .overview import Overview
 from .states import SERVING
 from .student_needs import needs_of
 
+_log = logging.getLogger(__name__)
+
 
 class RetireOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /api/students/VERSION/retire`."""
 
     reason: str
+    actor: str = "api"
+
+
+class DeleteOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /api/students/VERSION/delete`."""
+
     actor: str = "api"
 
 
@@ -45,7 +54,7 @@ class StudentAdmin:
                     keeper.operate(pattern, "demote", order.actor, f"retired: {order.reason}", student=version)
         return self.register.retire(version, order.actor, order.reason, self.clock())
 
-    def delete(self, version: str) -> dict[str, str]:
+    def delete(self, version: str, order: DeleteOrder) -> dict[str, str]:
         """Remove a version and its files. Raises UnknownName, and BadInput while a route uses it."""
         manifest, board = self.register.get(version), self.overview.keeper.board
         for pattern in manifest.pattern_ids:
@@ -56,6 +65,8 @@ class StudentAdmin:
                         f"POST /api/students/{version}/retire, or the button on its page."
                     )
         self.register.delete(version)
+        # Nothing is left of the version that could say it.
+        _log.info("The student version %s was deleted by %s.", version, order.actor)
         return {"deleted": version}
 
     def plot(self, version: str, name: str) -> bytes:
@@ -107,8 +118,9 @@ def add_students(app: FastAPI, admin: StudentAdmin) -> None:
         return answer(admin.lineage(name))
 
     @app.post("/api/students/{version}/delete")
-    async def delete(version: str) -> Response:
-        return answer(await run_in_threadpool(admin.delete, version))
+    async def delete(version: str, request: Request) -> Response:
+        order = await read_body(request, DeleteOrder)
+        return answer(await run_in_threadpool(admin.delete, version, order))
 
     @app.post("/api/students/{version}/retire")
     async def retire(version: str, request: Request) -> Response:

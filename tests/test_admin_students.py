@@ -48,14 +48,14 @@ def test_retiring_needs_a_reason_and_a_version(control_world: Any, api: TestClie
 
 def test_a_version_that_a_route_uses_is_not_deleted(control_world: Any, api: TestClient) -> None:
     path = f"/api/students/{control_world.version}"
-    refused = api.post(f"{path}/delete")
+    refused = api.post(f"{path}/delete", json={})
     assert refused.status_code == 400
     assert "is in canary on the pattern" in refused.json()["error"]["message"]
     assert api.get(path).status_code == 200
     api.post(f"{path}/retire", json={"reason": "a better one"})
-    assert api.post(f"{path}/delete").json() == {"deleted": control_world.version}
+    assert api.post(f"{path}/delete", json={}).json() == {"deleted": control_world.version}
     assert api.get(path).status_code == 404
-    assert api.post(f"{path}/delete").status_code == 404
+    assert api.post(f"{path}/delete", json={}).status_code == 404
     # What it did stays in the log, and the control plane starts as before.
     control_world.reopen()
     control_world.play(3)
