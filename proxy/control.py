@@ -38,6 +38,7 @@ from .options import ControlOptions, from_environment
 from .overview import Overview
 from .pace import Pace
 from .phrases import Phrases
+from .priority import step_back
 from .referee import PolicyReferee
 from .reporting import Reporting, add_metrics
 from .shadow import AUDIT, SHADOW, Asked, Endpoint, Runner
@@ -183,6 +184,8 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
         verifying = threading.Thread(target=plane.verifying.run, args=(stop,), name="verifying")
         verifying.start()
         runners = [asyncio.create_task(runner.run()) for runner in plane.runners]
+        # Only now: starting should be quick.
+        step_back()
         try:
             await _serve_http(server, stopped)
         finally:

@@ -221,7 +221,9 @@ def _shadow_holds(state: PatternState) -> bool:
 
 def justified(state: PatternState) -> bool:
     """Whether the evidence goes as far as the state does."""
-    return bool(proof(state)) or (state.state == "canary" and state.share <= allowed_share(state))
+    return bool(proof(state)) or (
+        state.state == "canary" and _shadow_holds(state) and state.share <= allowed_share(state)
+    )
 
 
 def shadow_gate(state: PatternState) -> Gate | None:

@@ -46,13 +46,20 @@ def test_the_curve_rises_and_stays_between_no_and_yes(judged: list[Judged]) -> N
 
 
 @given(answers)
-def test_no_rising_curve_is_closer_to_the_outcomes(judged: list[Judged]) -> None:
-    """Pooling is least squares: no constant curve is closer, up to the half answers that are added."""
+def test_no_constant_is_closer_to_the_outcomes(given_answers: list[Judged]) -> None:
+    """Pooling is least squares, up to the half answers that are added. On two scores, so that no line lies between."""
+    judged = [one._replace(score=float(one.score > -2)) for one in given_answers]
     found = fit(judged)
     assert found is not None
     mean = sum(one.right for one in judged) / len(judged)
     ours = sum((calibrated(found.knots, one.score) - one.right) ** 2 for one in judged)
-    assert ours <= sum((mean - one.right) ** 2 for one in judged) + 0.5 * len(found.knots) + 1e-9
+    assert ours <= sum((mean - one.right) ** 2 for one in judged) + 0.125 * len(found.knots) + 1e-9
+
+
+def test_one_answer_does_not_lift_the_many_above_it() -> None:
+    found = fit([Judged(-1.0, 0.0, "a"), *[Judged(0.0, 0.0, "b")] * 29])
+    assert found is not None
+    assert found.calibrated(0.0) < 0.05
 
 
 def test_it_finds_the_probabilities_that_made_the_answers() -> None:

@@ -72,7 +72,8 @@ def same(left: Generation, right: Generation) -> None:
     assert left.text == right.text
     assert left.token_count == right.token_count
     assert [s.text for s in left.scores] == [s.text for s in right.scores]
-    scores = [[s.logprob for s in made.scores] for made in (left, right)]
+    # Without the end: an engine may end by any of the model's end marks, and each takes the likelier.
+    scores = [[s.logprob for s in made.scores[:-1]] for made in (left, right)]
     assert scores[0] == pytest.approx(scores[1], rel=5e-3, abs=0.02)
 
 

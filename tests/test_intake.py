@@ -12,7 +12,6 @@ import pytest
 from conformance.plane import started
 
 from tutelage.proxy.exchange import Exchange
-from tutelage.proxy.http_messages import Headers
 from tutelage.proxy.intake import PATH, serve
 from tutelage.traffic.discovery import Discovery
 from tutelage.traffic.ingest import Ingest
@@ -133,8 +132,10 @@ class Said:
 
     begun = False
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        self.status, self.headers, self.body = status, dict(headers), body
+    def whole(self, status: int, headers: str, body: bytes) -> None:
+        lines = headers.split("\r\n")
+        self.headers = dict(line.split(": ", 1) for line in lines if line)
+        self.status, self.body = status, body
 
 
 @pytest.mark.parametrize(("room", "behind"), [(1, False), (9, True)])

@@ -59,9 +59,9 @@ def test_a_student_as_good_as_its_noisy_teacher_is_proven_where_the_gate_cannot(
 
 def test_both_ways_together_keep_the_error_budget() -> None:
     """Two trials in a row, each at its own limit and with sessions of its own: the gate at risk ε against a teacher
-    that never contradicts itself, then the noise test δ above a teacher that does so in a tenth of its sessions. The second
-    is made whether the noise calls for it or not. Of 400 pairs of trials, at most 116 may be won; more would come with
-    probability .02 if the rate were α₁ + α₂ = .243."""
+    that never contradicts itself, then the noise test δ above a teacher that does so in a tenth of its sessions. The
+    second is made whether the noise calls for it or not. Of 400 pairs of trials, at most 116 may be won; more would
+    come with probability .02 if the rate were α₁ + α₂ = .243."""
     rng, alpha, won = random.Random(5), 0.32, 0
     for _ in range(400):
         gate = Gate(epsilon=0.05, alpha=alpha_for(1, alpha))

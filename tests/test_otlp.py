@@ -280,8 +280,10 @@ class Said:
 
     begun = False
 
-    def whole(self, status: int, headers: Any, body: bytes) -> None:
-        self.status, self.headers, self.body = status, dict(headers), body
+    def whole(self, status: int, headers: str, body: bytes) -> None:
+        lines = headers.split("\r\n")
+        self.headers = dict(line.split(": ", 1) for line in lines if line)
+        self.status, self.body = status, body
 
 
 @pytest.mark.parametrize(("room", "behind"), [(1, False), (9, True)])

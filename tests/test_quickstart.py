@@ -65,7 +65,16 @@ class Reader:
                     subprocess.Popen(words[:-1], cwd=self.folder, env=self.environ, stdout=log, stderr=log)
                 )
             return ""
+        if words[:3] in (["tutelage", "calls", "list"], ["tutelage", "patterns", "list"]):
+            return self.listed(words)
         return self.done(words)
+
+    def listed(self, words: list[str]) -> str:
+        """What a list shows once the store has caught up: "a moment later", as the page says."""
+        deadline = time.monotonic() + STARTED_S
+        while (found := self.done(words)) == "Nothing yet.\n" and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return found
 
     def done(self, command: list[str]) -> str:
         done = subprocess.run(command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=120)

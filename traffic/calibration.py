@@ -92,7 +92,8 @@ class _Block(NamedTuple):
 
     @property
     def mean(self) -> float:
-        return self.right / self.n
+        # Half an answer of each kind more (Jeffreys): a few answers prove no certainty.
+        return (self.right + 0.5) / (self.n + 1)
 
     def joined(self, other: "_Block") -> "_Block":
         return _Block(self.scores + other.scores, self.right + other.right, self.n + other.n)
@@ -105,13 +106,7 @@ def _knots(answers: Sequence[Judged]) -> list[tuple[float, float]]:
         while len(blocks) > 1 and blocks[-2].mean >= blocks[-1].mean:
             last = blocks.pop()
             blocks[-1] = blocks[-1].joined(last)
-    found: list[tuple[float, float]] = []
-    for block in blocks:
-        # Half an answer of each kind more (Jeffreys): a few answers prove no certainty.
-        probability = (block.right + 0.5) / (block.n + 1)
-        highest = found[-1][1] if found else 0.0
-        found.append((block.scores / block.n, max(probability, highest)))
-    return found
+    return [(block.scores / block.n, block.mean) for block in blocks]
 
 
 def _tied(answers: Sequence[Judged]) -> list[_Block]:
