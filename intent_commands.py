@@ -10,7 +10,6 @@ from . import config
 from .listings import DataOption, JsonOption, show
 from .proxy.admin_client import AdminClient
 from .traffic.errors import BadInput
-from .traffic.intents import Opening, read_book, write_book
 from .traffic.layout import DataDir
 
 _COLUMNS = ("intent_id", "name", "sessions", "share", "examples")
@@ -42,6 +41,7 @@ def intents(
 
 def _find(folder: DataDir, given: dict[str, Any]) -> None:
     from .distill.intents import find_intents, minilm
+    from .traffic.intents import Opening, read_book, write_book
 
     pattern_id = given["pattern_id"]
     openings = [Opening(**item) for item in given["openings"]]

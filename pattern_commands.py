@@ -13,7 +13,6 @@ from . import config
 from .listings import DataOption, JsonOption, patterns, show
 from .proxy.admin_client import AdminClient
 from .traffic.errors import BadInput
-from .traffic.step_graph import StepGraph, as_dot
 
 PatternArgument = Annotated[str, typer.Argument(help="Pattern id, or a name that only one pattern has.")]
 AgentArgument = Annotated[str, typer.Argument(help="Pattern id, agent id or name: the whole agent is meant.")]
@@ -128,7 +127,7 @@ def graph(
     if as_json:
         show(found, as_json)
     elif dot:
-        print(as_dot(_graph(found)))
+        print(_drawn(found))
     else:
         _show_graph(found)
 
@@ -179,11 +178,14 @@ def _show_graph(found: dict[str, Any]) -> None:
         out.print(f"  {_share(path['share'])}: {' → '.join(path['actions'])}")
 
 
-def _graph(found: dict[str, Any]) -> StepGraph:
+def _drawn(found: dict[str, Any]) -> str:
     import msgspec
 
     fields = {name: value for name, value in found.items() if name not in ("agent_id", "name")}
-    return msgspec.convert(fields, StepGraph)
+    # Here, because the store comes with it, which no other command of these needs.
+    from .traffic.step_graph import StepGraph, as_dot
+
+    return as_dot(msgspec.convert(fields, StepGraph))
 
 
 def _opportunity(row: dict[str, Any]) -> dict[str, Any]:

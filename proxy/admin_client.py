@@ -14,7 +14,6 @@ import httpx
 from ..traffic import errors
 from ..traffic.errors import DataFolderLocked, TutelageError
 from ..traffic.layout import DataDir
-from .access import read_token
 from .control_lock import read_owner
 from .options import ControlOptions
 
@@ -97,6 +96,9 @@ class AdminClient:
                 break
             except DataFolderLocked:
                 if url := read_owner(data).url:
+                    # Here, because it brings the web framework along, which no other command needs.
+                    from .access import read_token
+
                     return cls(HttpSender(url, token=read_token(data)))
                 # Another command, done in a moment; or a control plane that has not written its address yet.
                 if time.monotonic() > until:
