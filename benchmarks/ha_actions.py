@@ -28,7 +28,8 @@ from statistics import median
 from typing import Any
 
 from tutelage.distill.balance import balanced_rows
-from tutelage.distill.curate import CallRef, Trajectory
+from tutelage.distill.curate import CallRef, Trajectory, is_sound
+from tutelage.distill.curve import nested
 from tutelage.distill.options import DistillOptions
 from tutelage.distill.parts import BaseParts
 from tutelage.distill.progress import Progress
@@ -38,7 +39,6 @@ from tutelage.distill.train import train
 from tutelage.serving.engine import EngineError
 from tutelage.serving.render import RENDER_VERSION, InvalidOutput, prompt_segments, token_ids
 from tutelage.serving.student import Student
-from tutelage.traffic.actions import action_of, fitted_action, validate_action
 from tutelage.traffic.skeleton import reduce
 from tutelage.traffic.students import PromptSpec
 
@@ -122,11 +122,6 @@ def is_test(item: Item) -> bool:
     return int(hashlib.sha256(item["messages"][1]["content"].encode()).hexdigest(), 16) % 5 == 0
 
 
-def nested(items: Sequence[Trajectory], size: int) -> list[Trajectory]:
-    """The first `size` in an order by hash, so that each smaller set is part of the larger."""
-    return sorted(items, key=lambda item: hashlib.sha256(item.trajectory_id.encode()).digest())[:size]
-
-
 def served_share(told: Sequence[Told], risk: float) -> tuple[float, float]:
     """(share of the calls served, share of those that were wrong) with the threshold chosen on the other half."""
     halves = [[one for one in told if _half(one) == side] for side in (0, 1)]
@@ -154,7 +149,7 @@ def _threshold(told: Sequence[Told], risk: float) -> float:
 
 def _trajectory(item: Item) -> Trajectory:
     answer = item["messages"][2]
-    sound = not validate_action(fitted_action(action_of(answer), item["tools"]), item["tools"])
+    sound = is_sound(answer, item["tools"])
     call = CallRef(item["trajectory_id"], 2, "actions", "teacher", item["teacher"], 0.0, sound)
     name = item["trajectory_id"]
     return Trajectory(name, name, "house", item["trajectory_success"], "rule", item["tools"], item["messages"], (call,))

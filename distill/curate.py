@@ -138,6 +138,11 @@ def _trajectory(row: dict[str, Any]) -> Trajectory:
     )
 
 
+def is_sound(answer: Message, tools: list[Message]) -> bool:
+    """Whether an answer can be carried out, lone values being put into arrays."""
+    return not validate_action(fitted_action(action_of(answer), tools), tools)
+
+
 def _call(call: dict[str, Any], messages: list[Message], tools: list[Message]) -> CallRef:
     index = int(call["index"])
     return CallRef(
@@ -147,7 +152,7 @@ def _call(call: dict[str, Any], messages: list[Message], tools: list[Message]) -
         route=call.get("route") or "teacher",
         model=call.get("model") or "",
         started_at=float(call.get("started_at") or 0.0),
-        sound=not validate_action(fitted_action(action_of(messages[index]), tools), tools),
+        sound=is_sound(messages[index], tools),
     )
 
 

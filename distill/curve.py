@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .curate import Curated
+from .curate import Curated, Trajectory
 from .measures import Measure
 
 SMALLEST = 10
@@ -38,9 +38,13 @@ def sizes(available: int, budget: int) -> list[int]:
 
 def parts_of(chosen: Curated, counts: Sequence[int]) -> list[Curated]:
     """The split with its training side cut to each size; the examination stays the same."""
+    return [replace(chosen, train=nested(chosen.train, count)) for count in counts]
+
+
+def nested(items: Sequence[Trajectory], count: int) -> list[Trajectory]:
+    """So many of the sessions; each smaller part lies inside the larger ones."""
     # By a hash of the session, so that a part is a fair sample, and stays in the next run what it was.
-    order = sorted(chosen.train, key=lambda item: hashlib.sha256(item.trajectory_id.encode()).digest())
-    return [replace(chosen, train=order[:count]) for count in counts]
+    return sorted(items, key=lambda item: hashlib.sha256(item.trajectory_id.encode()).digest())[:count]
 
 
 def reached(point: Point, bar: float) -> bool:

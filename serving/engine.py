@@ -102,7 +102,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class SharedPrompt(Protocol):
-    """An engine that can read a prompt once and continue it several times."""
+    """An engine that can read a prompt once and continue it several times; one continuation is the first of one."""
 
     def generate_many(
         self,
@@ -117,6 +117,18 @@ class SharedPrompt(Protocol):
     ) -> list[Generation]:
         """`count` continuations, as `generate` makes one."""
         ...
+
+    def generate(
+        self,
+        prompt_ids: Sequence[int],
+        adapter: str = "",
+        grammar: str | None = None,
+        max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[str] = (),
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Generation:
+        return self.generate_many(1, prompt_ids, adapter, grammar, max_tokens, sampling, stop, should_stop)[0]
 
 
 def several(

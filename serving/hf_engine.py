@@ -14,11 +14,11 @@ from typing import Any
 from ..traffic.errors import BadInput, MissingExtra, UnknownName
 from ..traffic.students import ADAPTER
 from .constraint import Constraint, Progress
-from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, TokenScore
+from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt, TokenScore
 from .threads import quiet_threads
 
 
-class HfEngine:
+class HfEngine(SharedPrompt):
     """A Hugging Face folder with peft adapters. Safe to call from several threads; the calls take turns."""
 
     def __init__(
@@ -86,18 +86,6 @@ class HfEngine:
 
     def tokenise(self, text: str) -> list[int]:
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def generate(
-        self,
-        prompt_ids: Sequence[int],
-        adapter: str = "",
-        grammar: str | None = None,
-        max_tokens: int = 512,
-        sampling: Sampling = GREEDY,
-        stop: Sequence[str] = (),
-        should_stop: Callable[[], bool] | None = None,
-    ) -> Generation:
-        return self.generate_many(1, prompt_ids, adapter, grammar, max_tokens, sampling, stop, should_stop)[0]
 
     def generate_many(
         self,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..traffic.errors import BadInput, MissingExtra, UnknownName
-from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, TokenScore
+from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt, TokenScore
 from .threads import quiet_threads
 
 _BATCH = 512
@@ -38,7 +38,7 @@ class _Live:
         return [{"id": at, "scale": float(name == adapter)} for name, at in self.index.items()]
 
 
-class LlamaEngine:
+class LlamaEngine(SharedPrompt):
     """llama.cpp in this process. Building one loads the model (about a second for 135 M parameters)."""
 
     def __init__(
@@ -75,18 +75,6 @@ class LlamaEngine:
 
     def tokenise(self, text: str) -> list[int]:
         return list(self._cached_ids(text))
-
-    def generate(
-        self,
-        prompt_ids: Sequence[int],
-        adapter: str = "",
-        grammar: str | None = None,
-        max_tokens: int = 512,
-        sampling: Sampling = GREEDY,
-        stop: Sequence[str] = (),
-        should_stop: Callable[[], bool] | None = None,
-    ) -> Generation:
-        return self.generate_many(1, prompt_ids, adapter, grammar, max_tokens, sampling, stop, should_stop)[0]
 
     def generate_many(
         self,

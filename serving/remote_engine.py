@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import httpx
 
 from ..traffic.errors import BadInput, TutelageError, UnknownName
-from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, TokenScore
+from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt, TokenScore
 
 _CONNECT_S, _SILENT_S = 5.0, 60.0
 
@@ -37,7 +37,7 @@ class Adapters(Protocol):
         ...
 
 
-class RemoteEngine:
+class RemoteEngine(SharedPrompt):
     """A server's completions. Safe to call from several threads: each call has a connection of its own."""
 
     def __init__(
@@ -99,18 +99,6 @@ class RemoteEngine:
 
     def tokenise(self, text: str) -> list[int]:
         return list(self._cached_ids(text))
-
-    def generate(
-        self,
-        prompt_ids: Sequence[int],
-        adapter: str = "",
-        grammar: str | None = None,
-        max_tokens: int = 512,
-        sampling: Sampling = GREEDY,
-        stop: Sequence[str] = (),
-        should_stop: Callable[[], bool] | None = None,
-    ) -> Generation:
-        return self.generate_many(1, prompt_ids, adapter, grammar, max_tokens, sampling, stop, should_stop)[0]
 
     def generate_many(
         self,

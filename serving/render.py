@@ -153,7 +153,13 @@ def _system_turn(messages: Sequence[Message], tools: Sequence[Message], spec: Pr
 
 def varying_parts(system: str, spec: PromptSpec) -> list[Part]:
     """What the student's skeleton does not fix in a system prompt."""
-    return _skeleton(tuple(spec.skeleton)).parts(system)
+    return _parts(tuple(spec.skeleton), system)
+
+
+@lru_cache(maxsize=64)
+def _parts(lines: tuple[str, ...], system: str) -> list[Part]:
+    # For one request both the prompt and the values of grounded arguments are taken from them; nobody changes them.
+    return _skeleton(lines).parts(system)
 
 
 def _shown(part: Part, spec: PromptSpec) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from byte_tokens import decode, tokenise
 
 from tutelage.distill.audit import Auditor, AuditRefused, RoleCount, lost_words, shown, table_of
 from tutelage.distill.curate import CallRef, Trajectory
@@ -11,7 +12,6 @@ from tutelage.distill.rows import MASKED, Row, rows_of
 from tutelage.traffic.students import PromptSpec
 
 SPEC = PromptSpec(skeleton=["You help."])
-MARKS = {"<|im_start|>": 1001, "<|im_end|>": 1002}
 TOOLS: list[dict[str, Any]] = [
     {
         "type": "function",
@@ -19,21 +19,6 @@ TOOLS: list[dict[str, Any]] = [
     }
 ]
 CALL = {"id": "c", "type": "function", "function": {"name": "track", "arguments": '{"id": "A-1"}'}}
-
-
-def tokenise(text: str) -> list[int]:
-    """Bytes, and one id for each turn mark."""
-    ids: list[int] = []
-    while text:
-        mark = next((mark for mark in MARKS if text.startswith(mark)), "")
-        ids += [MARKS[mark]] if mark else text[0].encode()
-        text = text[len(mark) or 1 :]
-    return ids
-
-
-def decode(ids: list[int]) -> str:
-    names = {token: mark.encode() for mark, token in MARKS.items()}
-    return b"".join(names.get(token) or bytes([token]) for token in ids).decode()
 
 
 def conversation(**fields: Any) -> Trajectory:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmarks.ha_actions import Told, is_test, nested, served_share
+from benchmarks.ha_actions import Told, is_test, served_share
 from tutelage.distill.curate import Trajectory
+from tutelage.distill.curve import nested
 
 
 def told(number: int, right: bool, score: float) -> Told:

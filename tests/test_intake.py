@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from agent_side import Said
 from conformance.plane import started
 
 from tutelage.proxy.exchange import Exchange
@@ -125,17 +126,6 @@ def test_keys_and_the_switch_hold(tmp_path: Path) -> None:
     with started(folders[1], intake=False) as plane:
         reply = plane.ask(body(recorded("x")), path=PATH)
         assert (reply.status, json.loads(reply.body)["error"]["code"]) == (403, "intake_off")
-
-
-class Said:
-    """An agent's side that remembers what it was sent."""
-
-    begun = False
-
-    def whole(self, status: int, headers: str, body: bytes) -> None:
-        lines = headers.split("\r\n")
-        self.headers = dict(line.split(": ", 1) for line in lines if line)
-        self.status, self.body = status, body
 
 
 @pytest.mark.parametrize(("room", "behind"), [(1, False), (9, True)])

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import psutil
 import pytest
+from agent_side import Said
 from conformance.plane import Plane, developed, started
 from langchain_desk import Json, Scripted, call, results, say
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -273,17 +274,6 @@ def test_a_failed_run_is_feedback_about_it() -> None:
     assert (record.endpoint, given["trajectory"], given["value"]) == ("/v1/feedback", "run 1", False)
     assert kinds([made("run", failed=True, gen_ai__operation__name="invoke_agent")]) == []
     assert [one for one in found_in([made("x", gen_ai__input__messages="[")], "c") if isinstance(one, Refused)]
-
-
-class Said:
-    """An agent's side that remembers what it was sent."""
-
-    begun = False
-
-    def whole(self, status: int, headers: str, body: bytes) -> None:
-        lines = headers.split("\r\n")
-        self.headers = dict(line.split(": ", 1) for line in lines if line)
-        self.status, self.body = status, body
 
 
 @pytest.mark.parametrize(("room", "behind"), [(1, False), (9, True)])

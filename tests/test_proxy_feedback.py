@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from agent_side import Said
 from conformance.plane import free_port, started
 
 from tutelage.proxy.exchange import Exchange
@@ -75,17 +76,6 @@ def test_who_may_not_call_may_not_judge_either(tmp_path: Path) -> None:
         reply = plane.ask(said(), path=PATH)
         assert reply.status == 401
         assert plane.record(reply.call_id).status == 401
-
-
-class Said:
-    """An agent's side that remembers what it was sent."""
-
-    begun = False
-
-    def whole(self, status: int, headers: str, body: bytes) -> None:
-        lines = headers.split("\r\n")
-        self.headers = dict(line.split(": ", 1) for line in lines if line)
-        self.status, self.body = status, body
 
 
 def test_a_journal_that_takes_nothing_is_not_acknowledged() -> None:

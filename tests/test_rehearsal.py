@@ -1,6 +1,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from byte_tokens import decode, tokenise
+
 from tutelage.distill.anchors import anchors
 from tutelage.distill.audit import Auditor
 from tutelage.distill.rehearsal import PREFIX, rehearsal
@@ -8,22 +10,7 @@ from tutelage.distill.rows import rows_of
 from tutelage.serving.engine import Generation
 from tutelage.traffic.students import PromptSpec
 
-MARKS = {"<|im_start|>": 1001, "<|im_end|>": 1002}
 SPEC = PromptSpec(mode="internalised", skeleton=["You help."])
-
-
-def tokenise(text: str) -> list[int]:
-    ids: list[int] = []
-    while text:
-        mark = next((mark for mark in MARKS if text.startswith(mark)), "")
-        ids += [MARKS[mark]] if mark else text[0].encode()
-        text = text[len(mark) or 1 :]
-    return ids
-
-
-def decode(ids: list[int]) -> str:
-    names = {token: mark.encode() for mark, token in MARKS.items()}
-    return b"".join(names.get(token) or bytes([token]) for token in ids).decode()
 
 
 class Talker:
