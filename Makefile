@@ -6,6 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraint
 # What tests use in processes of its own, because it asks for other versions or brings pytest plugins along.
 APART := $(BIN)/python -m pip --disable-pip-version-check install -q --upgrade --target
 
+# Compiling every module anew in every process of the tests would take minutes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup dev demo docs test quick lint format types imports bench clean
 
 setup: $(VENV)/.runtime

@@ -33,6 +33,7 @@ from .housekeeping import Housekeeping
 from .judging import Judging
 from .keeper import Keeper
 from .key_store import KeyBook
+from .lean import keep_out
 from .noise_labels import NOISE, NoiseSource
 from .options import ControlOptions, from_environment
 from .overview import Overview
@@ -239,6 +240,7 @@ async def _run(plane: ControlPlane) -> None:
 
 def main() -> int:
     """Entry of the process; its options come in the environment variable TUTELAGE_OPTIONS."""
+    keep_out("pandas", "pydantic.v1")
     logs.configure()
     options = from_environment(ControlOptions)
     try:

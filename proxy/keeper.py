@@ -94,7 +94,7 @@ class Keeper:
         discovery = Discovery(self.registry, recall=recall, needed=self.board.patterns, used=by_use(store))
         self.watchers = Watchers()
         self._ingest = Ingest(store, discovery, on_stored=self.watchers.calls)
-        self._ingest.resume()
+        self._resumed = False
         self._journal = JournalReader(data.journal)
         self._students = StudentRegister(data)
         self._labels = LabelBox()
@@ -123,6 +123,10 @@ class Keeper:
     def tick(self) -> bool:
         """One round. True when the journal holds more than one round's worth."""
         with self._lock:
+            if not self._resumed:
+                # Here and not at the start, which should be quick: this reads much of what came last.
+                self._ingest.resume()
+                self._resumed = True
             # Before they are written: what is delivered meanwhile is looked at next time.
             self._spoken += [self._delivered.get_nowait() for _ in range(self._delivered.qsize())]
             self._labels.write(self._store)

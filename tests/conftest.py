@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from tutelage.traffic.records import CallRecord, new_call_id
 
+# Programs that tests start are compiled once, as installed ones are, and not anew at each start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # For the modules in tests/conformance, which are no tests themselves.
 sys.path.append(str(Path(__file__).parent))
 # How long an example takes says something about the machine, and nothing about the code.

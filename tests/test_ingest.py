@@ -109,6 +109,21 @@ def test_a_restart_finds_runs_that_are_older_than_its_memory(store: Store, make_
     assert trajectory_of(store)[late.call_id] == first.call_id
 
 
+def test_after_many_short_runs_a_restart_knows_which_of_two_equal_ones_has_gone_on(
+    store: Store, make_call: Make
+) -> None:
+    """More runs than are looked up by their ids."""
+    pairs = 550
+    openings = [{"role": "user", "content": f"parcel {number}"} for number in range(pairs)]
+    calls = [make_call([openings[n % pairs]], HELLO, started_at=n / 100) for n in range(2 * pairs)]
+    more = [make_call([opening, HELLO, USER], HELLO, started_at=20 + n / 100) for n, opening in enumerate(openings)]
+    Ingest(store).apply([encode(call) for call in calls + more], {})
+    last = make_call([openings[7], HELLO, USER], HELLO, started_at=40.0)
+    Ingest(store).apply([encode(last)], {})
+    run = trajectory_of(store)
+    assert [run[call.call_id] for call in (more[7], last)] == [run[calls[7].call_id], run[calls[pairs + 7].call_id]]
+
+
 def test_retries_forks_and_calls_that_were_broken_off(store: Store, make_call: Make) -> None:
     failed = make_call([USER], started_at=1.0, status=500, response=b'{"error": {"code": "oops", "message": ""}}')
     retried = make_call([USER], HELLO, started_at=2.0, retry=1)

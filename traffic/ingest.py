@@ -153,7 +153,8 @@ class Ingest:
             found = self.recogniser.observe(call_id, facts, hint) if facts else None
             if found:
                 self._settled.append(Assignment(call_id, found.pattern_id, found.agent_id))
-        self.apply([], {})
+        if waiting:
+            self.apply([], {})
         return len(waiting)
 
     def positions(self) -> dict[str, int]:

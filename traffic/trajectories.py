@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from .cache import Generations
-from .lookup import by_ids, ids_table
+from .lookup import CHUNK, by_ids, ids_table
 from .messages import Named
 from .novelty import ROWS_PER_LOOKUP
 from .store import Store
@@ -225,13 +225,18 @@ class Finder:
 
     def _last_turns(self, runs: set[str], since: float) -> dict[str, int]:
         # What continues these calls lies between the first of them and the end of their runs: the rest is passed over.
-        ends = by_ids(self.store, "SELECT last_at FROM trajectories WHERE trajectory_id IN ({ids})", runs)
+        listed = ids_table(runs)
+        if len(runs) <= CHUNK:
+            ends = by_ids(self.store, "SELECT last_at FROM trajectories WHERE trajectory_id IN ({ids})", runs)
+        else:
+            # Many, as after a start: one pass over two columns costs less than that many looks into the index.
+            ends = self.store.join("SELECT last_at FROM trajectories SEMI JOIN batch ON trajectory_id = id", listed)
         until = max((end for (end,) in ends), default=since)
         sql = f"""
             SELECT trajectory_id, max(turn) FROM calls SEMI JOIN batch ON trajectory_id = id
             WHERE started_at BETWEEN {since!r}::DOUBLE AND {until!r}::DOUBLE GROUP BY 1
         """
-        return dict(self.store.join(sql, ids_table(runs)))
+        return dict(self.store.join(sql, listed))
 
 
 _RECALLED = """
