@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from .distill.options import DistillOptions, ScheduleOptions
-from .distill.schedule import Due, Entry, Need, Wait, decide, fold, left
+from .distill.schedule import Due, Entry, Need, Wait, decide, fold, left, needed
 from .proxy.admin_client import AdminClient
 from .proxy.options import ControlOptions, to_environment
 from .proxy.parents import end_with_parent
@@ -113,11 +113,12 @@ class Autopilot:
     def _train(self, due: Due, until: float) -> dict[str, str]:
         """Run the process to its end, the window's end or the watcher's; how it ended."""
         schedule = self.pilot.schedule
-        options = replace(self.pilot.distill, agent=due.agent_id, threads=schedule.threads)
+        asked_for = needed(due.reason) or self.pilot.distill.asked_for
+        options = replace(self.pilot.distill, agent=due.agent_id, threads=schedule.threads, asked_for=asked_for)
         environment = {**to_environment(options), **QUIET, "OMP_NUM_THREADS": str(schedule.threads)}
 
         def humble() -> None:
-            os.nice(schedule.nice)
+            step_back(schedule.nice)
             end_with_parent()
 
         with (self.data.logs / LOG).open("ab") as log:

@@ -22,7 +22,7 @@ from .rows import Row
 
 FOLDER = "checkpoints"
 _MARK = "whole"
-_BESIDE_THE_POINT = ("data", "admin_url", "threads", "memory_mb", "checkpoint_s")
+_BESIDE_THE_POINT = ("data", "admin_url", "threads", "memory_mb", "checkpoint_s", "asked_for")
 """Settings that change no weight. All others count, known here or not: better to begin anew than to go on wrongly."""
 
 

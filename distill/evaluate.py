@@ -25,6 +25,7 @@ from .confidence import Served, calibration_of, served
 from .curate import Message, Trajectory
 from .floors import Neighbours, commonest
 from .measures import Answered, Measure, Question, agreement, measures, reasons
+from .succession import Paired, paired
 
 COMMONEST, NEIGHBOUR, BASE = "commonest answer", "nearest neighbour", "untrained base"
 
@@ -69,6 +70,8 @@ class Contender:
     agreement: Measure
     student: float | None
     """Agreement of the student on those calls."""
+    sessions: Paired
+    """In how many sessions the student is better, and in how many worse."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def evaluate(
         others[BASE] = ask_all(base, asked, parallel) if base else []
     if previous and questions:
         others[previous.version] = _previously(previous, questions, parallel)
-    contenders = [Contender(name, agreement(marked), _on_same(answered, marked)) for name, marked in others.items()]
+    contenders = [_contender(name, marked, answered) for name, marked in others.items()]
     floor = max(floors.values(), key=lambda marked: agreement(marked).share or 0.0)
     scores = _scores(answered, floor, contenders)
     if BASE in others:
@@ -212,9 +215,10 @@ def _previously(previous: Previous, questions: Sequence[Question], parallel: int
     return ask_all(previous.student, known, parallel) + [Answered(one, None, 1.0, "unknown_pattern") for one in unknown]
 
 
-def _on_same(answered: Sequence[Answered], others: Sequence[Answered]) -> float | None:
-    calls = {one.question.call.call_id for one in others}
-    return agreement([one for one in answered if one.question.call.call_id in calls]).share
+def _contender(name: str, marked: Sequence[Answered], answered: Sequence[Answered]) -> Contender:
+    calls = {one.question.call.call_id for one in marked}
+    same = agreement([one for one in answered if one.question.call.call_id in calls]).share
+    return Contender(name, agreement(marked), same, paired(answered, marked))
 
 
 def ask_all(

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ..serving.engine import Engine
+from ..serving.render import prompt_segments, token_ids
 from ..serving.student import Student
 from ..traffic.calibration import Calibration
 from ..traffic.errors import TutelageError
@@ -26,6 +27,7 @@ from .forgetting import Forgetting, base_answers, forgetting
 from .measures import Answered, Measure, agreement, reasons
 from .parts import BaseParts, Parts
 from .progress import Progress
+from .succession import PromptTokens, Reason, objection
 from .weights import opened
 from .work import Work
 
@@ -93,18 +95,20 @@ class Examiner:
             if not adapter:
                 base = self.parts.engine({})
                 stack.callback(base.close)
+            before = self._previous(previous, stack)
             found = evaluate(
                 Student(self.spec, engine, adapter),
                 self.chosen.held_out,
                 self.chosen.train,
                 base=Student(self.spec, base),
                 base_sessions=self.work.options.base_sessions,
-                previous=self._previous(previous, stack),
+                previous=before[0] if before else None,
                 parallel=PARALLEL,
                 progress=lambda fraction: self.work.log(Progress("evaluate", fraction)),
             )
             forgotten, leaks = self._inspect(engine, adapter, base)
-        return Examined(found.scores, found.calibration, forgotten, leaks, list(self.epochs))
+        tokens = PromptTokens(self._prompt_tokens(self.spec, self.parts), before[1]) if before else None
+        return Examined(found.scores, found.calibration, forgotten, leaks, list(self.epochs), tokens)
 
     def _inspect(self, engine: Engine, adapter: str, base: Engine) -> tuple[Forgetting | None, Leaks | None]:
         """What torch tells about the draft; nothing where neither anchors nor canaries are wanted."""
@@ -116,8 +120,15 @@ class Examiner:
             leaks = probe(canaries, engine, adapter, self.spec, weights) if canaries else None
             return forgetting(weights, answers), leaks
 
-    def _previous(self, previous: Manifest | None, stack: ExitStack) -> Previous | None:
-        """The version before as a contender; None where there is none, or it cannot be asked any more."""
+    def _prompt_tokens(self, spec: PromptSpec, parts: Parts) -> int:
+        """Length of all held-out prompts in this form."""
+        bodies = [question.request for question in questions_of(self.chosen.held_out)]
+        read = (prompt_segments(body["messages"], body.get("tools") or [], spec) for body in bodies)
+        return sum(len(token_ids(prompt, parts.tokenise)) for prompt in read)
+
+    def _previous(self, previous: Manifest | None, stack: ExitStack) -> tuple[Previous, int] | None:
+        """The version before as a contender, and the tokens of its prompts; None where there is none, or it cannot be
+        asked any more."""
         if previous is None:
             return None
         try:
@@ -131,7 +142,8 @@ class Examiner:
             return None
         stack.callback(engine.close)
         student = Student(previous.prompt, engine, "" if whole else previous.version)
-        return Previous(previous.version, student, previous.pattern_ids)
+        before = Previous(previous.version, student, previous.pattern_ids)
+        return before, self._prompt_tokens(previous.prompt, parts)
 
 
 def convert(parts: Parts, weights: Path, folder: Path) -> Path:
@@ -158,21 +170,30 @@ class Examined:
     forgetting: Forgetting | None
     leaks: Leaks | None
     epochs: list[EpochScore]
+    prompt_tokens: PromptTokens | None
+    """Of the held-out calls, beside those of the version before; None without one."""
 
     def to_json(self) -> dict[str, Any]:
         """For the manifest: the scores, and beside them what else was found."""
-        others = {"forgetting": self.forgetting, "leaks": self.leaks, "epochs": self.epochs}
+        others = {
+            "forgetting": self.forgetting,
+            "leaks": self.leaks,
+            "epochs": self.epochs,
+            "prompt_tokens": self.prompt_tokens,
+        }
         return {**self.scores.to_json(), **msgspec.to_builtins(others)}
 
-    def objections(self, previous: str) -> list[str]:
-        """Why this version is rejected; empty for a candidate. `previous`: the version that it has to beat."""
+    def objections(self, previous: str, asked_for: str = "") -> list[str]:
+        """Why this version is rejected; empty for a candidate.
+
+        `previous`: the version that it follows; `asked_for`: why that one cannot go on (see `succession`)."""
         scores, found = self.scores, []
         if not scores.beats_floor:
             found.append(f"agreement {scores.agreement:.3f} does not beat the floor {scores.floor:.3f}")
         for contender in scores.contenders:
-            theirs = contender.agreement.share or 0.0
-            if contender.name == previous and scores.agreement <= theirs:
-                found.append(f"agreement {scores.agreement:.3f} does not beat {theirs:.3f} of {previous}")
+            if contender.name == previous:
+                theirs, brings = contender.agreement.share or 0.0, Reason(asked_for, self.prompt_tokens)
+                found += filter(None, [objection(previous, scores.agreement, theirs, contender.sessions, brings)])
         if self.leaks and self.leaks.written:
             found.append(f"it wrote out {self.leaks.written} of {self.leaks.canaries} planted secrets")
         return found

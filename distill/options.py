@@ -103,6 +103,10 @@ class DistillOptions:
     quarter, half and all of them, and the first that reaches `bar` is registered. 0: trained once, on all."""
     bar: float = 0.95
     """Agreement on the held-out sessions that is enough, with `budget`."""
+    asked_for: str = ""
+    """Why a student is wanted that is not better than the version before but as good, in words, which are kept with it;
+    empty: it has to be better, or to need shorter prompts. `distill watch` says when a version has lost a pattern
+    (`drift: …`) or when a pattern has come that it does not know (`new pattern: …`)."""
     teacher_distillable: str = "unknown"
     """Whether the teacher's terms allow training on its outputs: `yes`, `no` (blocks), `unknown` (warns). For other
     teachers than the default one: `distillable` in their sections."""

@@ -74,7 +74,7 @@ def _manifest(work: Work, made: Made, plots: list[str]) -> Manifest:
     config = json.loads(json.dumps(asdict(work.options)))
     # What is always exchanged may be personal itself, and a manifest travels with its version.
     del config["data"], config["admin_url"], config["scrub"]["deny"]
-    objections = made.examined.objections(made.previous)
+    objections = made.examined.objections(made.previous, work.options.asked_for)
     attempt = made.attempt
     rows = {"kept": len(attempt.rows.rows), **attempt.chosen.dropped}
     return Manifest(

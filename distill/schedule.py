@@ -16,6 +16,8 @@ from ..traffic.errors import BadInput
 from .options import ScheduleOptions
 
 HOUR_S, DAY_S = 3_600.0, 86_400.0
+RESUMED, DRIFT, NEW_PATTERN = "resumed: ", "drift: ", "new pattern: "
+"""How the reason of a run begins."""
 _WINDOW = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
 
 
@@ -84,7 +86,7 @@ def decide(
         return Wait(f"{spent:.1f} of {options.budget_h:g} hours of the day are used")
     if history and history[-1].open:
         last = history[-1]
-        return Due(last.agent_id, "resumed: " + last.reason.removeprefix("resumed: "), last.export)
+        return Due(last.agent_id, RESUMED + last.reason.removeprefix(RESUMED), last.export)
     due = [(need, reason) for need in needs if (reason := why(need, options, least))]
     for need, reason in sorted(due, key=lambda one: -one[0].new_sessions):
         ended = max((one.ended_at or one.at for one in history if one.agent_id == need.agent_id), default=0.0)
@@ -99,14 +101,18 @@ def why(need: Need, options: ScheduleOptions, least: int) -> str:
         return ""
     if not need.version:
         return f"first: {need.sessions} successful sessions"
-    if need.new_sessions >= options.new_sessions:
-        return f"sessions: {need.new_sessions} new ones"
     # The same sessions would only give the same student again.
     if need.lost and need.new_sessions >= least:
-        return f"drift: {need.version} has lost {', '.join(need.lost)}"
+        return f"{DRIFT}{need.version} has lost {', '.join(need.lost)}"
     if need.unknown and need.new_sessions >= least:
-        return f"new pattern: {', '.join(need.unknown)}"
-    return ""
+        return f"{NEW_PATTERN}{', '.join(need.unknown)}"
+    return f"sessions: {need.new_sessions} new ones" if need.new_sessions >= options.new_sessions else ""
+
+
+def needed(reason: str) -> str:
+    """The reason, where the version before cannot go on: a student as good as it is wanted then. Empty: it can."""
+    asked = reason.removeprefix(RESUMED)
+    return asked if asked.startswith((DRIFT, NEW_PATTERN)) else ""
 
 
 def hours(history: Sequence[Entry], now: float) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..traffic.calibration import Calibration
 from ..traffic.students import Manifest
 from .figures import NO_VALUE
 
@@ -49,7 +50,7 @@ def examination(manifest: Manifest) -> ExaminationView:
         measures=tuple(_told(_MEASURES.get(name) or name, one) for name, one in scores.get("measures", {}).items()),
         epochs=tuple(_told(f"after epoch {one['epoch']}", one["agreement"]) for one in scores.get("epochs") or []),
         curve=tuple(_told(f"{one['sessions']:,} sessions", one["agreement"]) for one in scores.get("curve") or []),
-        served=tuple(line for one in scores.get("served") or [] for line in _served(one)),
+        served=tuple(line for one in scores.get("served") or [] for line in _served(one, manifest.calibration)),
         facts=tuple(_facts(manifest)),
         plots=tuple(f"/api/students/{manifest.version}/plots/{name}" for name in manifest.plots),
     )
@@ -75,15 +76,20 @@ def _contender(one: Mapping[str, Any]) -> Told:
     line, student = _told(str(one["name"]), one["agreement"]), one.get("student")
     if student is None:
         return line
-    return Told(line.name, line.value, f"{line.rests_on}; this version on the same calls {student:.3f}")
+    rests_on = f"{line.rests_on}; this version on the same calls {student:.3f}"
+    if sessions := one.get("sessions"):
+        rests_on += f", better in {sessions['better']} and worse in {sessions['worse']} sessions"
+    return Told(line.name, line.value, rests_on)
 
 
-def _served(one: Mapping[str, Any]) -> list[Told]:
+def _served(one: Mapping[str, Any], curve: Calibration | None) -> list[Told]:
     limit = f"at risk ≤ {one['limit']:.2f}"
     if one.get("threshold") is None:
         return [Told(f"share served {limit}", "0", "no threshold was proved safe enough")]
+    least = one["threshold"]
+    means = f" (right with probability ≥ {curve.calibrated(least):.2f})" if curve else ""
     return [
-        _told(f"share served {limit}, score ≥ {one['threshold']:.3f}", one["share"]),
+        _told(f"share served {limit}, score ≥ {least:.3f}{means}", one["share"]),
         _told(f"risk of what is served {limit}", one["risk"]),
     ]
 

@@ -24,6 +24,7 @@ GOOD = """
 import json, os, sys
 options = json.loads(os.environ["TUTELAGE_OPTIONS"])
 told = [options["agent"], options["threads"], os.environ["OMP_NUM_THREADS"], os.nice(0), sys.argv[1]]
+told.append(options["asked_for"])
 open(os.path.join(options["data"], "told"), "w").write(json.dumps(told))
 print(json.dumps({"version": "desk@1", "status": "candidate", "reason": ""}))
 """
@@ -94,11 +95,18 @@ def test_a_due_run_is_a_humble_process_with_a_place_in_the_history(world: World,
     assert (entry.outcome, entry.version, entry.reason) == ("registered", "desk@1", "first: 90 successful sessions")
     assert [kind for kind, _ in world.told] == ["started", "ended"]
     told = json.loads((world.data.root / "told").read_text())
-    assert told == ["a_1", 1, "1", min(19, os.nice(0) + 7), str(tmp_path / "export1")]
+    assert told == ["a_1", 1, "1", min(19, os.nice(0) + 7), str(tmp_path / "export1"), ""]
     # The same look again: the agent rests.
     assert not pilot.look()
     assert not pilot.look()
     assert world.told[2:] == [("waits", Wait("a pause after the last run"))]
+
+
+def test_the_run_is_told_what_the_version_before_cannot_do(world: World) -> None:
+    world.desk.needs = [NEED | {"version": "desk@0", "lost": ["p_1"]}]
+    assert world.pilot(GOOD, nice=0).look()
+    told = json.loads((world.data.root / "told").read_text())
+    assert told[-1] == "drift: desk@0 has lost p_1"
 
 
 def test_a_run_that_fails_says_why_and_is_not_begun_again_at_once(world: World) -> None:

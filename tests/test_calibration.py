@@ -45,6 +45,18 @@ def test_the_curve_rises_and_stays_between_no_and_yes(judged: list[Judged]) -> N
     assert 0 <= found.error <= 1
 
 
+@given(answers, st.floats(-5, 0))
+def test_a_threshold_on_the_probability_chooses_nothing_that_one_on_the_score_cannot(
+    judged: list[Judged], threshold: float
+) -> None:
+    """Why the score itself is compared with the threshold that is served."""
+    found = fit(judged)
+    assert found is not None
+    accepted = {one.score for one in judged if found.calibrated(one.score) >= found.calibrated(threshold)}
+    assert accepted == {one.score for one in judged if one.score >= min(accepted, default=1.0)}
+    assert accepted >= {one.score for one in judged if one.score >= threshold}
+
+
 @given(answers)
 def test_no_constant_is_closer_to_the_outcomes(given_answers: list[Judged]) -> None:
     """Pooling is least squares, up to the half answers that are added. On two scores, so that no line lies between."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.distill.options import ScheduleOptions
-from tutelage.distill.schedule import Due, Entry, Need, Wait, decide, fold, hours, in_window, left
+from tutelage.distill.schedule import Due, Entry, Need, Wait, decide, fold, hours, in_window, left, needed
 from tutelage.traffic.errors import BadInput
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -39,6 +39,7 @@ def entry(hours_ago: float, took_h: float | None = 1.0, **fields: Any) -> Entry:
         ([need(new_sessions=200)], "sessions: 200 new ones"),
         ([need(lost=["p_1"], new_sessions=29)], ""),
         ([need(lost=["p_1"], new_sessions=30)], "drift: d@1 has lost p_1"),
+        ([need(lost=["p_1"], new_sessions=900)], "drift: d@1 has lost p_1"),
         ([need(unknown=["p_2"], new_sessions=30)], "new pattern: p_2"),
         ([], ""),
     ],
@@ -94,6 +95,12 @@ def test_windows(windows: tuple[str, ...], clock: str, inside: bool, seconds: fl
     assert left(options, [], now) == pytest.approx(seconds)
     if not inside:
         assert "outside" in decide([need(new_sessions=900)], [], options, 30, now)[0]
+
+
+def test_a_student_that_is_as_good_is_wanted_where_the_one_before_cannot_go_on() -> None:
+    assert needed("drift: d@1 has lost p_1") == needed("resumed: drift: d@1 has lost p_1") == "drift: d@1 has lost p_1"
+    assert needed("new pattern: p_2") == "new pattern: p_2"
+    assert needed("sessions: 200 new ones") == needed("first: 30 successful sessions") == ""
 
 
 @pytest.mark.parametrize("text", ["22-6", "25:00-26:00", "22:00", "10:61-11:00"])

@@ -7,6 +7,7 @@ import pytest
 
 from tutelage.distill.curate import CallRef, Message, Trajectory
 from tutelage.distill.evaluate import BASE, COMMONEST, NEIGHBOUR, Previous, evaluate
+from tutelage.distill.succession import Paired
 from tutelage.serving.render import InvalidOutput
 from tutelage.serving.student import ContextTooLong
 
@@ -119,6 +120,7 @@ def test_the_version_before_answers_the_same_calls():
     (old,) = [one for one in scores.contenders if one.name == "s@0"]
     # Half of one pattern, nothing of the other, which it would not be asked about.
     assert (old.agreement.share, old.agreement.calls, old.student) == (0.25, 8, 1.0)
+    assert old.sessions == Paired(better=4, worse=0)
     assert len(before.requests) == 4
 
 

@@ -205,9 +205,11 @@ def test_a_version_has_to_beat_the_one_before(tiny_gguf: Path, tmp_path: Path):
     assert f"does not beat 1.000 of {first.version}" in second.reason
     assert "floor" in second.reason
     # What was rejected is nothing that a later version would have to beat.
-    third = run(options(tmp_path, seed=9), tmp_path / "e", parts=RuleParts(tiny_gguf, good))
-    assert third.previous == first.version
-    assert third.reason == f"agreement 1.000 does not beat 1.000 of {first.version}"
+    # And as good is enough where the version before cannot go on.
+    third = run(options(tmp_path, seed=9, asked_for="drift"), tmp_path / "e", parts=RuleParts(tiny_gguf, good))
+    assert (third.status, third.previous, third.config["asked_for"]) == ("candidate", first.version, "drift")
+    assert third.scores["agreement"] == first.scores["agreement"] == 1.0
+    assert third.scores["prompt_tokens"]["ours"] == third.scores["prompt_tokens"]["theirs"] > 0
 
 
 @pytest.mark.usefixtures("models")

@@ -28,9 +28,13 @@ def test_every_share_stands_with_its_interval_and_n() -> None:
     for group in (found.contenders, found.measures, found.epochs, found.curve, found.served[1:]):
         assert all("0.400 to 0.600 · n = " in line.rests_on for line in group)
     assert found.contenders[0].rests_on.endswith("this version on the same calls 0.900")
+    newer = SCORES | {"contenders": [SCORES["contenders"][0] | {"sessions": {"better": 5, "worse": 2}}]}
+    beside = examination(manifest("desk@1", 1.0, scores=newer)).contenders[0]
+    assert beside.rests_on.endswith("0.900, better in 5 and worse in 2 sessions")
     assert [line.value for line in found.measures] == ["0.500", "–"]
     assert found.served[0].rests_on == "no threshold was proved safe enough"
-    assert found.served[1].name == "share served at risk ≤ 0.10, score ≥ -0.250"
+    assert found.served[1].name == "share served at risk ≤ 0.10, score ≥ -0.250 (right with probability ≥ 0.50)"
+    assert examination(manifest("desk@1", 1.0, scores=SCORES)).served[1].name.endswith("score ≥ -0.250")
     assert [line.value for line in found.facts][1:] == ["0 of 2", "0.031"]
     assert found.plots == ("/api/students/desk@1/plots/loss.svg",)
 
