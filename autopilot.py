@@ -33,6 +33,7 @@ from .proxy.parents import end_with_parent
 from .serving.threads import QUIET
 from .traffic.errors import BadInput, DataFolderLocked, TutelageError
 from .traffic.layout import DataDir
+from .traffic.priority import step_back
 
 HISTORY, LOCK, LOG = "history.jsonl", "autopilot.lock", "distill.log"
 STOP_S = 60.0

@@ -21,6 +21,7 @@ import httpx
 from ..traffic import logs
 from ..traffic.errors import TutelageError
 from ..traffic.layout import DataDir
+from ..traffic.priority import step_back
 from ..traffic.store import Store
 from ..traffic.verifiers import Verifiers
 from ..traffic.verifying import Verifying
@@ -39,7 +40,6 @@ from .options import ControlOptions, from_environment
 from .overview import Overview
 from .pace import Pace
 from .phrases import Phrases
-from .priority import step_back
 from .referee import PolicyReferee
 from .reporting import Reporting, add_metrics
 from .shadow import AUDIT, SHADOW, Asked, Endpoint, Runner
@@ -96,10 +96,10 @@ class ControlPlane:
         verifying = Verifying(store, functions, options.routing.session_idle_s, clock)
         texts = TextVerifiers(Verifiers(options.text_verifiers, options.verifier_limit_s))
         policies = PolicyBook(store, options.tools, clock)
-        keeper.board.policy_of = policies.policy
-        keeper.board.phrases = Phrases(options.phrase_languages, options.refusal_phrases, options.doubt_phrases)
-        keeper.board.repeats.margin = options.noise_margin
-        keeper.board.review = draw_for(data.read_secret(), "review", options.judge.review_share)
+        keeper.board.hearing.policy_of = policies.policy
+        keeper.board.hearing.phrases = Phrases(options.phrase_languages, options.refusal_phrases, options.doubt_phrases)
+        keeper.board.hearing.repeats.margin = options.noise_margin
+        keeper.board.hearing.review = draw_for(data.read_secret(), "review", options.judge.review_share)
         return cls(options, data, lock, store, keeper, verifying, policies, texts, reporting, runners, clock)
 
     @property
@@ -149,7 +149,7 @@ class ControlPlane:
         draw = draw_for(self.data.read_secret(), NOISE, options.noise_share)
         return Runner(
             kind,
-            NoiseSource(self.store, draw, options.noise_per_day, self.clock, self.keeper.board.doubted)
+            NoiseSource(self.store, draw, options.noise_per_day, self.clock, self.keeper.board.hearing.doubted)
             if noise
             else self.keeper,
             asked,

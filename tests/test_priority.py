@@ -1,4 +1,4 @@
-"""The control plane steps back, with all its threads."""
+"""A process steps back, with all its threads, and with its group of the scheduler where that is its own."""
 
 import subprocess
 import sys
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.proxy.priority import CONTROL_NICE
+from tutelage.traffic.priority import CONTROL_NICE
 
+GROUP = Path("/proc/self/autogroup")
 PROGRAM = """
 import os, sys, threading
-from tutelage.proxy.priority import step_back
+from tutelage.traffic.priority import step_back
 
 found, ready, go = {}, threading.Event(), threading.Event()
 
@@ -45,3 +46,14 @@ def test_all_threads_step_back_and_none_comes_forward(before: int, after: int) -
     old, new, main = map(int, said.stdout.split())
     assert old == max(CONTROL_NICE, shift)
     assert new == main == max(after, shift + before)
+
+
+@pytest.mark.skipif(not GROUP.is_file(), reason="this kernel does not group processes by session")
+@pytest.mark.parametrize("leads", [True, False])
+def test_the_group_steps_back_where_it_is_the_process_s_own(leads: bool) -> None:
+    program = "from tutelage.traffic.priority import _GROUP, step_back; step_back(); print(_GROUP.read_text())"
+    before = GROUP.read_text().split()[-1]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, start_new_session=leads
+    )
+    assert done.stdout.split()[-1] == (str(CONTROL_NICE) if leads else before)
