@@ -2,7 +2,7 @@
 
 Both planes often share a core. A round of the keeper takes some ten milliseconds of it, and a chunk of a stream that
 comes meanwhile should not wait for its end. So all threads of the control plane step back once it has started; those
-that are made later, also DuckDB's, take after the thread that makes them. Training steps back further, before it begins.
+that are made later, also DuckDB's, take after the thread that makes them. Training steps back further, from the start.
 
 Where Linux groups processes by session (`sched_autogroup_enabled`), the nice value of a process counts only among those
 of its own session, and each part of Tutelage has one: its whole group has to step back.
