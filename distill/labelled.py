@@ -5,7 +5,7 @@ in JSON and `key: value` lines in texts (YAML, tables, Python's own notation); s
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from .findings import Finding, Recogniser
@@ -65,6 +65,13 @@ _KEY_VALUE = re.compile(
     r"(?P<key>[A-Za-z][A-Za-z_ ]{1,24}[A-Za-z1-3])(?:\*\*|['\"])?[ ]?(?::\*\*|[:=])[ ]{0,2}['\"]?"
     r"(?P<value>[^\s'\"{}\[\]][^\n'\"{}\[\]]{1,79})"
 )
+_SEPARATOR = re.compile(r"[:=]")
+_LABEL_ENDS = (
+    *("name", "card", "dob", "date", "day", "birth", "born", "address", "1", "2", "3", "line", "street", "zip", "code"),
+    *("plz", "passport", "number", "no", "num", "id", "license", "licence", "account", "acct", "ssn", "security"),
+    *("password", "passwd", "passphrase", "secret", "key", "token", "cvv", "cvc", "otp", "login", "handle"),
+)
+"""How the names in _FIELDS end. Few lines hold such a label: looking for one first is five times as fast."""
 _SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
@@ -134,8 +141,8 @@ def in_text() -> Recogniser:
     """The recogniser for `key: value` lines, labels in sentences and postal addresses."""
 
     def recognise(text: str) -> Iterable[Finding]:
-        if ":" in text or "=" in text:
-            for match in _KEY_VALUE.finditer(text):
+        for start, end in _labelled_lines(text):
+            for match in _KEY_VALUE.finditer(text, start, end):
                 yield from _labelled(match)
         if _HINTS.search(text):
             for kind, pattern in _SENTENCES:
@@ -148,6 +155,17 @@ def in_text() -> Recogniser:
                     yield Finding("USER_NAME", match.start(), match.end(), 0.7)
 
     return recognise
+
+
+def _labelled_lines(text: str) -> Iterator[tuple[int, int]]:
+    """The lines that may hold a label, from where to where: no label and value go over a line break."""
+    end = -1
+    for found in _SEPARATOR.finditer(text):
+        at = found.start()
+        if at > end and text[max(0, at - 16) : at].rstrip("*'\" ").lower().endswith(_LABEL_ENDS):
+            start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+            end = len(text) if end < 0 else end
+            yield start, end
 
 
 def _labelled(match: re.Match[str]) -> Iterable[Finding]:

@@ -1,10 +1,10 @@
 """Values that a field or a label makes personal."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.distill.labelled import in_text, kind_of_field, of_field
+from tutelage.distill.labelled import _FIELDS, _labelled_lines, in_text, kind_of_field, of_field
 
 
 def found(text: str) -> set[tuple[str, str]]:
@@ -32,6 +32,16 @@ def found(text: str) -> set[tuple[str, str]]:
 )
 def test_names_of_fields(name: str, kind: str) -> None:
     assert kind_of_field(name) == kind
+
+
+@pytest.mark.parametrize("pattern", _FIELDS.values(), ids=_FIELDS)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_the_line_of_every_label_is_looked_at(pattern: str, data: st.DataObject) -> None:
+    label = data.draw(st.from_regex(f"(?ai:{pattern})", fullmatch=True).filter(lambda made: made[-1].isalnum()))
+    mark = data.draw(st.sampled_from([":", "=", ": ", " =", "':", '"=', "**:", ":**", "** :"]))
+    text = f"before: 1\nthe {label}{mark} value\nafter"
+    assert text[slice(*list(_labelled_lines(text))[-1])] == f"the {label}{mark} value"
 
 
 def test_the_value_must_look_like_it() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ha_student import Lesson
 from tutelage import config
 from tutelage.distill.methods import adapter_config
 from tutelage.distill.options import METHODS, DistillOptions
@@ -35,3 +36,9 @@ def test_its_adapter_can_be_made(recipe: Path, tmp_path: Path):
 
 def test_there_is_a_recipe_for_every_method(tmp_path: Path):
     assert {options(recipe, tmp_path).method for recipe in RECIPES} == set(METHODS)
+
+
+def test_the_recipe_of_packs_trains_as_the_benchmark_does(tmp_path: Path):
+    found, used = options(FOLDER / "packed.toml", tmp_path), Lesson("ha", 3.0, 7).options
+    for name in ("targets", "layers_from", "rank", "alpha", "learning_rate", "epochs", "batch", "pack", "rare"):
+        assert getattr(found, name) == getattr(used, name)
