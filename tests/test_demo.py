@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tutelage import config
-from tutelage.examples.demo import _risk
+from tutelage.examples.story import risk
 from tutelage.examples.demo_world import CONFIG, World, free_port, resident_mb
 
 
@@ -57,4 +57,4 @@ def test_teacher_and_serve_come_up_and_go_down_again(tmp_path: Path) -> None:
     ("sessions", "words"), [(0, "no compared session"), (40, "2.5% (0.1% to 12.0%) in 40 sessions")]
 )
 def test_a_share_is_never_shown_without_its_interval(sessions: int, words: str) -> None:
-    assert words in _risk({"sessions": sessions, "risk": 0.025, "low": 0.001, "high": 0.12})
+    assert words in risk({"sessions": sessions, "risk": 0.025, "low": 0.001, "high": 0.12})

@@ -39,6 +39,7 @@ WITHOUT_OWN_TEST = {
     "examples/support_desk/agent.py": "tests/test_support_desk.py",
     "examples/support_desk/customers.py": "tests/test_support_desk.py",
     "examples/support_desk/shop.py": "tests/test_support_desk.py",
+    "examples/support_desk/story.py": "tests/test_support_desk.py",
     "examples/support_desk/teacher.py": "tests/test_support_desk.py",
     "examples/demo_world.py": "tests/test_demo.py",
     "examples/place.py": "tests/test_examples.py",

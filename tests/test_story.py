@@ -5,6 +5,7 @@ call once the teacher changes its ways. The demo tells the same story with a tra
 """
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 from scripted_student import register_scripted
 
+from tutelage.examples import story as told
 from tutelage.examples.demo_world import CONFIG, World, free_port
 from tutelage.examples.parcels.agent import Desk, Tally, serve_all
 from tutelage.examples.parcels.tasks import make_tasks
@@ -81,6 +84,61 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     finally:
         student.terminate()
         student.wait(10)
+
+
+class Silent:
+    """A running proxy that has nothing to decide: its states change with the customers that come."""
+
+    def __init__(self, *states: str) -> None:
+        self.states = list(states)
+
+    def ask(self, path: str) -> Any:
+        if path == "/api/status":
+            return {"pending_sessions": 0}
+        return [{"student": "s", "state": self.states[0], "share": 0.5, **NO_SESSIONS}]
+
+
+NO_SESSIONS = {"name": "n", "role": "user", "sessions": 0}
+
+
+class Told(told.Story):
+    """A story without processes: each batch of customers brings the next state."""
+
+    plan = told.Plan("s", observe=1, shadow_batch=3, live=1, drift_batch=4, limit_s=5.0)
+
+    def surroundings(self) -> Any:
+        raise AssertionError
+
+    def change(self) -> str:
+        return "it changes."
+
+    def serve(self, sessions: int) -> Tally:
+        self.tally.add(Tally(sessions=sessions))
+        states: list[str] = self.world.states  # pyright: ignore[reportAttributeAccessIssue]
+        if len(states) > 1:
+            states.pop(0)
+        return self.tally
+
+
+def test_a_stage_goes_on_until_the_proxy_has_decided() -> None:
+    shown = Console(record=True, file=io.StringIO())
+    one = Told(shown)
+    one.world = Silent("shadow", "shadow", "canary", "canary", "live", "quarantined")  # pyright: ignore[reportAttributeAccessIssue]
+    for stage in (one.shadow, one.ramp, one.drift):
+        stage()
+    assert one.facts == {"promoted": True, "demoted": True}
+    assert one.tally.sessions == 2 * 3 + 2 * 20 + 4  # at half the sessions, 20 give the student ten
+    assert "Over night it changes." in shown.export_text()
+
+
+def test_a_decision_that_does_not_come_is_said() -> None:
+    shown = Console(record=True, file=io.StringIO())
+    one = Told(shown)
+    one.plan = told.Plan("s", observe=1, shadow_batch=3, live=1, drift_batch=4, limit_s=0.1)  # pyright: ignore[reportAttributeAccessIssue]
+    one.world = Silent("canary")  # pyright: ignore[reportAttributeAccessIssue]
+    one.ramp()
+    assert one.facts == {"promoted": False}
+    assert "No decision" in shown.export_text()
 
 
 def test_observe_finds_the_patterns_and_logs_every_call_once(story: Story) -> None:

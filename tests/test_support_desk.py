@@ -1,21 +1,25 @@
 """The support desk: its tools on a real database, its teacher's ways, and its runs through a real proxy."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tutelage.examples.support_desk.__main__ import main, opened
 from tutelage.examples.support_desk.agent import DATABASE, it_was_done
 from tutelage.examples.support_desk.customers import WISHES, customers
 from tutelage.examples.support_desk.shop import TOOLS, Shop, tools
+from tutelage.examples.support_desk.story import DeskStory
 from tutelage.examples.support_desk.teacher import ONLY_ORDERS, answer
 from tutelage.traffic.verifiers import Trajectory
 
@@ -130,6 +134,31 @@ def test_the_desk_at_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Of the first 8 runs 8 went well." in lines
     [second] = [line for line in lines if line.startswith("Of the second 8 runs")]
     assert int(second.split()[-3]) <= 2
+
+
+@pytest.mark.slow
+def test_the_desk_s_story_begins(tmp_path: Path) -> None:
+    """Up to the training, which `python -m tutelage.examples.support_desk.story` plays as well."""
+
+    class Beginning(DeskStory):
+        plan = replace(DeskStory.plan, observe=12)
+
+        def acts(self) -> tuple[Callable[[], None], ...]:
+            return (self.start, self.observe, self.shop_is_busy)
+
+        def shop_is_busy(self) -> None:
+            assert len(self.shop.rows("SELECT id FROM orders")) == 12
+            assert "hyphen" in self.change()
+            self.serve(1)
+
+    told = Console(record=True, file=io.StringIO())
+    result = Beginning(told, data=tmp_path).run(leave_dashboard=False, figures=tmp_path / "figures.json")
+    assert (result["sessions"], result["errors"], result["unfinished"]) == (13, 0, 0)
+    assert result["served_by_teacher"] == result["calls_sent"] >= result["calls_logged"] >= 24
+    assert not result["promoted"]
+    assert json.loads((tmp_path / "figures.json").read_text()) == result
+    assert DATABASE not in os.environ
+    assert "Patterns found: " in told.export_text()
 
 
 def test_the_teacher_starts_as_its_reader_starts_it() -> None:

@@ -4,7 +4,7 @@
 
 You see the desk's last words to some customers, the patterns that were found, and how many runs went well, as the
 database says. At the half the teacher begins to write order numbers without their hyphen: no tool finds them then, and
-the verifier tells these runs from the good ones, so that no student learns from them.
+the verifier tells these runs from the good ones, so that no student learns from them. `support_desk.story` goes on.
 """
 
 import os
@@ -31,20 +31,19 @@ SHOWN = 5
 
 
 @contextmanager
-def opened() -> Iterator[Place]:
-    """The teacher, a proxy and its control plane, and an empty shop beside them."""
+def opened(data: Path | None = None) -> Iterator[Place]:
+    """The teacher, the surroundings of a proxy, which the caller starts (`place.world.start()`), and an empty shop."""
     port = free_port(0)
     teacher = subprocess.Popen([sys.executable, "-m", "tutelage.examples.support_desk.teacher", "--port", str(port)])
     try:
         with (
             TemporaryDirectory(prefix="support-desk-") as folder,
-            World(upstream=f"http://127.0.0.1:{port}/v1") as world,
+            World(data, f"http://127.0.0.1:{port}/v1") as world,
         ):
             os.environ[DATABASE] = str(Path(folder) / "shop.sqlite")
             world.ports = {name: free_port(0) for name in world.ports} | {"teacher": port}
             world.config.write_text(SETTINGS + world.config.read_text())
             _wait(f"{world.teacher}/v1/models")
-            world.start()
             yield Place(world.base_url, "sk-desk", "desk-large", world)
     finally:
         os.environ.pop(DATABASE, None)
@@ -72,6 +71,7 @@ def work(place: Place, count: int) -> None:
 
 def main(place: Place, count: int = 60) -> None:
     """Serve, then look at what the log knows."""
+    place.world.start()
     work(place, count)
     path = "/api/trajectories?limit=1000"
     runs = place.wait(path, lambda rows: sum(row["success_source"].startswith("verifier:") for row in rows) == count)
