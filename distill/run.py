@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..serving.render import RENDER_VERSION, TURN_END
+from ..serving.threads import quiet_threads
 from ..traffic.errors import BadInput
 from ..traffic.layout import DataDir
 from ..traffic.run_lock import alive, is_alive
@@ -57,6 +58,7 @@ def run(
             "Training on this teacher's answers is switched off (teacher_distillable = no). If its terms allow it, "
             "set teacher_distillable = yes."
         )
+    quiet_threads()  # a proxy, and its student server, often work on the same cores
     data = DataDir(Path(options.data)).prepare()
     source = load(export)
     name = options.name or slug(source.name)
