@@ -23,7 +23,7 @@ from .proxy.control_lock import read_owner
 from .proxy.metrics_workers import is_alive
 from .proxy.options import TeacherOptions
 from .serving.bases import locate
-from .serving.engines import check
+from .serving.engines import check, reached
 from .traffic.errors import TutelageError
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -87,7 +87,7 @@ def examine(config: Config, world: World | None = None) -> Iterator[Finding]:
     yield _audit_key(config, world)
     yield from _extras(config, world)
     yield _base(config)
-    yield from _engine(config)
+    yield from _engine(config, world)
     yield _memory(world)
 
 
@@ -240,12 +240,12 @@ def _base(config: Config) -> Finding:
         return Finding("base model", "warning", name, str(error))
 
 
-def _engine(config: Config) -> Iterator[Finding]:
+def _engine(config: Config, world: World) -> Iterator[Finding]:
     """Which engine serves, and what keeps it from doing so; missing packages are the extras' matter."""
     if config.settings.student_url:
         return
     options = config.serving()
-    problems = check(options, lambda package: True)
+    problems = check(options, lambda package: True) or reached(options, world.transport)
     for problem in problems:
         yield Finding("engine", "problem", problem.what, problem.advice)
     if not problems:

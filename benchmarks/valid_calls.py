@@ -94,8 +94,14 @@ def measure(base: str, chosen: Sequence[Question]) -> dict[str, Any]:
     options = ServingOptions(data="", slots=1, context=8192)
     engine = engines_for(options)(base, {})
     student, outcomes, began = BareBase(engine, options.max_tokens), Counter[str](), time.process_time()
-    for question in chosen:
-        outcomes[ask(student, question)] += 1
+    missed = []
+    for number, question in enumerate(chosen, 1):
+        outcome = ask(student, question)
+        outcomes[outcome] += 1
+        if outcome != "valid":
+            missed.append({"number": number, "outcome": outcome, **question._asdict()})
+        if outcome != "valid" or not number % 25:
+            print(f"{number}: {outcome}; {outcomes['valid']} valid", file=sys.stderr, flush=True)
     engine.close()
     refused = sum(n for outcome, n in outcomes.items() if outcome.startswith("refused"))
     asked = len(chosen) - refused
@@ -107,6 +113,7 @@ def measure(base: str, chosen: Sequence[Question]) -> dict[str, Any]:
         "refused": refused,
         "rate": outcomes["valid"] / asked if asked else 0.0,
         "outcomes": dict(outcomes.most_common()),
+        "missed": missed,
         "cpu_s": round(time.process_time() - began, 1),
     }
 

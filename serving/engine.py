@@ -100,6 +100,11 @@ class Engine(Protocol):
         ...
 
 
+class OneAdapterAtATime:
+    """An engine that writes together only the calls of one adapter. Those of another one wait inside it, and may wait
+    for ever while calls of the first keep coming; so whoever calls should let one adapter at a time in (`schedule`)."""
+
+
 @runtime_checkable
 class SharedPrompt(Protocol):
     """An engine that can read a prompt once and continue it several times; one continuation is the first of one."""

@@ -4,6 +4,7 @@ llama         llama.cpp in the student server's process: the default, on CPUs an
 transformers  the reference: full precision, one answer at a time
 vllm          a vLLM server; adapters are loaded and unloaded through its API
 remote        any server that completes token ids; its adapters are its own business
+chat          any server that only knows chats; what its models are called there is told
 """
 
 import importlib.util
@@ -14,9 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ..traffic.errors import BadInput
+import httpx
+
+from ..traffic.errors import BadInput, TutelageError
 from ..traffic.layout import DataDir
+from .bare import model_name
 from .bases import Base, hf_folder, resolve
+from .chat_endpoint import ChatEndpoint
 from .engine import Engine
 from .hf_engine import HfEngine
 from .llama import LlamaEngine
@@ -29,11 +34,13 @@ from .vllm_process import VllmProcess
 
 MakeEngine = Callable[[str, dict[str, Path]], Engine]
 """Builds an engine for the base of that name with these adapters."""
+MakeBackend = Callable[[str, dict[str, Path]], Engine | ChatEndpoint]
 _PACKAGES = {
     "llama": ("serving", ("xllamacpp", "gguf", "jsonschema")),
     "transformers": ("distill", ("torch", "transformers", "peft", "llguidance", "gguf", "jsonschema")),
     "vllm": ("", ()),
     "remote": ("", ()),
+    "chat": ("serving", ("jsonschema",)),
 }
 
 
@@ -44,13 +51,28 @@ class Problem(NamedTuple):
     advice: str
 
 
+def backends_for(options: ServingOptions) -> MakeBackend:
+    """How engines are built, or chat servers reached. Raises BadInput for options that cannot work."""
+    if options.engine != "chat":
+        return engines_for(options)
+    _require(options)
+    return lambda base, adapters: _chat(options, base, adapters)
+
+
 def engines_for(options: ServingOptions) -> MakeEngine:
-    """How engines are built with these options. Raises BadInput for options that cannot work."""
-    if problems := check(options):
-        raise BadInput(" ".join(f"{problem.what}. {problem.advice}" for problem in problems))
+    """How engines are built with these options. Raises BadInput for options that cannot work, and for a server that
+    knows chats only, which is no engine."""
+    _require(options)
     makers = {"llama": _llama, "transformers": _transformers, "vllm": _vllm, "remote": _remote}
+    if options.engine not in makers:
+        raise BadInput(f"Expected serving.engine {', '.join(makers)}; {options.engine} completes no token ids.")
     make = makers[options.engine]
     return lambda base, adapters: make(options, base, adapters)
+
+
+def _require(options: ServingOptions) -> None:
+    if problems := check(options):
+        raise BadInput(" ".join(f"{problem.what}. {problem.advice}" for problem in problems))
 
 
 def check(options: ServingOptions, installed: Callable[[str], bool] | None = None) -> list[Problem]:
@@ -67,7 +89,7 @@ def check(options: ServingOptions, installed: Callable[[str], bool] | None = Non
         if not options.engine_command or not shutil.which(options.engine_command[0]):
             advice = "Install vLLM, set serving.engine_command, or serving.engine_url to a server that runs."
             found.append(Problem(f"There is no command {' '.join(options.engine_command)!r}", advice))
-    elif options.engine in ("vllm", "remote"):
+    elif options.engine in ("vllm", "remote", "chat"):
         if urlsplit(options.engine_url).scheme not in ("http", "https"):
             advice = "Set serving.engine_url to its base URL, which ends with /v1."
             found.append(Problem(f"The engine {options.engine} is a server and needs an address", advice))
@@ -75,9 +97,24 @@ def check(options: ServingOptions, installed: Callable[[str], bool] | None = Non
             what = f"{options.engine_key_env}, named by serving.engine_key_env, is not set"
             found.append(Problem(what, f"Set it to the key of {options.engine_url}."))
     elif options.engine_url:
-        advice = "Set serving.engine to vllm or remote, or leave engine_url away."
+        advice = "Set serving.engine to vllm, remote or chat, or leave engine_url away."
         found.append(Problem(f"The engine {options.engine} runs here and uses no serving.engine_url", advice))
     return found
+
+
+def reached(options: ServingOptions, transport: httpx.BaseTransport | None = None) -> list[Problem]:
+    """What is wrong with a chat server that is asked for its models, where the options, which `check` has passed, name
+    one."""
+    if options.engine != "chat":
+        return []
+    endpoint = ChatEndpoint(options.engine_url, options.engine_models, key=_key(options), transport=transport)
+    try:
+        endpoint.require([model_name(base) for base in options.bases])
+    except TutelageError as error:
+        return [Problem(str(error), "The student server will try again every 5 minutes, and the teacher answers.")]
+    finally:
+        endpoint.close()
+    return []
 
 
 def served_weights(base: Base, fast: bool = True) -> Path:
@@ -129,6 +166,16 @@ def _remote(
 ) -> Engine:
     model = options.engine_model or base
     return RemoteEngine(options.engine_url, model, adapters, context=options.context, key=_key(options), loader=loader)
+
+
+def _chat(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> ChatEndpoint:
+    endpoint = ChatEndpoint(options.engine_url, options.engine_models, key=_key(options))
+    try:
+        endpoint.require([*adapters, *([model_name(base)] if base in options.bases else [])])
+    except TutelageError:
+        endpoint.close()
+        raise
+    return endpoint
 
 
 def _key(options: ServingOptions) -> str:

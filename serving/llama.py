@@ -1,6 +1,7 @@
 """llama.cpp as an engine: its server inside this process (xllamacpp), on the GGUF of the base.
 
-Adapters are chosen per call; answers for different adapters run side by side. The set of adapters is fixed when the
+Adapters are chosen per call, but each step of llama.cpp writes for one adapter only: calls of others wait inside it,
+and come one adapter after the other. So `schedule` lets one version at a time in. The set of adapters is fixed when the
 native server is built, so changing it builds a second server and swaps the reference: calls that still run keep the
 old one alive, and the last of them frees it. The swap therefore needs no lock.
 """
@@ -17,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from ..traffic.errors import BadInput, MissingExtra, UnknownName
-from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt, TokenScore
+from .engine import (
+    GREEDY,
+    ContextTooLong,
+    EngineError,
+    Generation,
+    OneAdapterAtATime,
+    Sampling,
+    SharedPrompt,
+    TokenScore,
+)
 from .threads import quiet_threads
 
 _BATCH = 512
@@ -38,7 +48,7 @@ class _Live:
         return [{"id": at, "scale": float(name == adapter)} for name, at in self.index.items()]
 
 
-class LlamaEngine(SharedPrompt):
+class LlamaEngine(SharedPrompt, OneAdapterAtATime):
     """llama.cpp in this process. Building one loads the model (about a second for 135 M parameters)."""
 
     def __init__(

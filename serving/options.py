@@ -29,15 +29,19 @@ class ServingOptions:
     """Base models that are served by themselves, untrained, under their own names (a file: without `.gguf`)."""
     engine: str = "llama"
     """`llama` (llama.cpp in this process), `transformers` (the reference, slow), `vllm` (a vLLM server), `remote`
-    (another server that completes token ids). See docs/serving.md."""
+    (another server that completes token ids), `chat` (a server that knows chats only, such as Ollama). See
+    docs/serving.md."""
     engine_url: str = ""
-    """For `vllm` and `remote`: base URL of the server, which ends with `/v1`. Empty for `vllm`: it is started here."""
+    """For `vllm`, `remote` and `chat`: base URL of the server, which ends with `/v1`. Empty for `vllm`: it is started
+    here."""
     engine_command: tuple[str, ...] = ("vllm", "serve")
     """For `vllm` without `engine_url`: the command that starts it; model and options are added."""
     engine_model: str = ""
     """For `vllm` and `remote`: the server's name of the base; empty: as it is called here."""
+    engine_models: dict[str, str] = field(default_factory=dict)
+    """For `chat`: student versions and bases to their names on that server, where it calls them otherwise."""
     engine_key_env: str = ""
-    """For `vllm` and `remote`: environment variable that holds the server's key; empty: it wants none."""
+    """For `vllm`, `remote` and `chat`: environment variable that holds the server's key; empty: it wants none."""
     engine_students: str = ""
     """For `vllm` on another machine: the path under which it sees the folder `students/` of the data folder."""
     engine_device: str = "cpu"

@@ -16,10 +16,12 @@ from ..traffic.errors import TutelageError, UnknownName
 from ..traffic.layout import DataDir
 from ..traffic.students import ADAPTER_GGUF, MODEL_GGUF, Manifest, StudentRegister
 from .bare import BareBase, model_name
+from .chat_endpoint import ChatEndpoint
+from .chat_student import ChatStudent
 from .engine import Engine
-from .engines import MakeEngine, engines_for
+from .engines import MakeBackend, backends_for
 from .options import ServingOptions
-from .student import Student
+from .student import Answering, Student
 
 RETRY_S = 300.0
 """Time until what could not be loaded is tried again: memory may be free by then, or a file whole."""
@@ -37,15 +39,15 @@ class Pool:
     def __init__(
         self,
         options: ServingOptions,
-        make_engine: MakeEngine | None = None,
+        make_engine: MakeBackend | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
-        self._make, self._clock = make_engine or engines_for(options), clock
+        self._make, self._clock = make_engine or backends_for(options), clock
         self._register = StudentRegister(DataDir(Path(options.data)))
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[str, Engine | ChatEndpoint] = {}
         self._adapters: dict[str, dict[str, Path]] = {}
-        self._students: dict[str, Student] = {}
+        self._students: dict[str, Answering] = {}
         self._recent: list[str] = []
         self._problems: dict[str, _Problem] = {}
         self._loading = threading.Lock()
@@ -70,7 +72,7 @@ class Pool:
             self._load([v for v in self._recent if v in known] + fresh)
         return self.versions
 
-    def get(self, version: str) -> Student:
+    def get(self, version: str) -> Answering:
         """A version, loaded now if it is not. Raises UnknownName."""
         student = self._students.get(version)
         if student is None and version not in self._problems:
@@ -86,6 +88,11 @@ class Pool:
             self._recent = [*(v for v in self._recent if v != version), version]
         return student
 
+    def lane(self, version: str) -> str:
+        """Which versions take turns with this one; see `Student.lane`. Empty for one that is not loaded."""
+        student = self._students.get(version)
+        return student.lane if student else ""
+
     def close(self) -> None:
         """Let all engines go."""
         with self._loading:
@@ -99,7 +106,7 @@ class Pool:
         groups: dict[str, list[Manifest]] = {base: [] for base in self._options.bases}
         for manifest in manifests.values():
             groups.setdefault(self._weights(manifest), []).append(manifest)
-        students: dict[str, Student] = {}
+        students: dict[str, Answering] = {}
         for base, group in groups.items():
             if self._provide(base, group):
                 students |= self._made(base, group)
@@ -114,11 +121,18 @@ class Pool:
         whole = manifest.kind == "model"
         return str(self._register.path(manifest.version) / MODEL_GGUF) if whole else manifest.base
 
-    def _made(self, base: str, group: list[Manifest]) -> dict[str, Student]:
+    def _made(self, base: str, group: list[Manifest]) -> dict[str, Answering]:
         engine, most = self._engines[base], self._options.max_tokens
-        made = {m.version: Student.of(m, engine, most) for m in group if m.kind == "adapter"}
+        if isinstance(engine, ChatEndpoint):
+            return self._chatting(engine, base, group)
+        made: dict[str, Answering] = {m.version: Student.of(m, engine, most) for m in group if m.kind == "adapter"}
         made |= {m.version: Student(m.prompt, engine, max_tokens=most) for m in group if m.kind == "model"}
         return made | ({model_name(base): BareBase(engine, most)} if base in self._options.bases else {})
+
+    def _chatting(self, endpoint: ChatEndpoint, base: str, group: list[Manifest]) -> dict[str, Answering]:
+        most, alone = self._options.max_tokens, model_name(base)
+        made: dict[str, Answering] = {m.version: ChatStudent(m.version, endpoint, most, m) for m in group}
+        return made | ({alone: ChatStudent(alone, endpoint, most)} if base in self._options.bases else {})
 
     def _provide(self, base: str, group: list[Manifest]) -> bool:
         """Bring the engine of a base up to date with its adapters; False when that failed."""

@@ -14,7 +14,7 @@ from ..traffic.actions import action_of
 from ..traffic.canonical import canonical
 from .engine import Sampling
 from .render import InvalidOutput, Message
-from .student import Answer, Student
+from .student import Answer, Answering
 
 DRAWING = Sampling(temperature=0.4, top_p=0.8)
 ALL = "*"
@@ -47,7 +47,7 @@ class Voting:
 
     def answer(
         self,
-        student: Student,
+        student: Answering,
         request: dict[str, Any],
         should_stop: Callable[[], bool] | None = None,
         served: bool = True,

@@ -32,7 +32,8 @@ DEADLINE_S = 60.0
 WATCH_S = 2.0
 """Time between two looks at the register."""
 _ANSWER_COST = 128.0
-"""Work of an answer beside its prompt, in tokens: one that is written takes the time of several that are read."""
+"""Work of an answer beside its prompt, in tokens: one that is written takes the time of several that are read. Of a
+vote so much for each drawn answer; each takes a slot, too."""
 _BYTES_A_TOKEN = 4.0
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class StudentServer:
     def __init__(self, options: ServingOptions, pool: Pool | None = None) -> None:
         self._options, self._pool = options, pool or Pool(options)
         self._writers = ThreadPoolExecutor(options.slots, thread_name_prefix="student")
-        self._slots = Slots(options.slots, options.queue)
+        self._slots = Slots(options.slots, options.queue, self._pool.lane)
         self._meters = Meters(
             lambda: self._slots.running, lambda: self._slots.waiting, lambda: len(self._pool.versions)
         )
@@ -104,8 +105,10 @@ class StudentServer:
     async def _answered(self, request: Request, body: dict[str, Any], size: int) -> tuple[Answer, float]:
         """The student's answer, given up when the caller hangs up or its time is over; and how long it waited, in s."""
         began, limit = time.monotonic(), time_limit(request.headers.get("x-tutelage-timeout-ms"), DEADLINE_S)
-        ticket = self._slots.enter(body["model"], _ANSWER_COST + size / _BYTES_A_TOKEN)
         pattern, served = request.headers.get(PATTERN_HEADER, ""), COPY_HEADER not in request.headers
+        voting = voting_for(pattern, self._options.samples, self._options.least_share)
+        drawn = voting.samples if voting else 1
+        ticket = self._slots.enter(body["model"], drawn * _ANSWER_COST + size / _BYTES_A_TOKEN, drawn)
         gone, queued = asyncio.create_task(_hang_up(request)), 0.0
         try:
             await asyncio.wait({ticket.turn, gone}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +124,6 @@ class StudentServer:
 
             def write() -> Answer:
                 student = self._pool.get(body["model"])
-                voting = voting_for(pattern, self._options.samples, self._options.least_share)
                 return voting.answer(student, body, over, served) if voting else student.answer(body, over)
 
             return await asyncio.get_running_loop().run_in_executor(self._writers, write), queued

@@ -8,23 +8,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
-
-import msgspec
+from typing import Any, Protocol
 
 from ..traffic.calibration import Calibration
-from ..traffic.canonical import loads
-from ..traffic.errors import BadInput
 from ..traffic.students import Manifest, PromptSpec
+from .asking import asked_tokens, grammar_for_request, read_text, stops, usage_of, wanted_of
 from .confidence import confidence_of
-from .engine import GREEDY, ContextTooLong, Engine, Generation, Sampling, several
-from .expected import Expected, expected
-from .grammar import grammar_of
+from .engine import GREEDY, ContextTooLong, Engine, Generation, OneAdapterAtATime, Sampling, several
+from .expected import Expected
 from .grounding import grounded
-from .render import CALL_OPEN, InvalidOutput, Message, parse_action, prompt_segments, token_ids
-from .schemas import LIMITS, Limits
-from .validation import check_calls, check_value, require_valid
+from .render import InvalidOutput, Message, prompt_segments, token_ids
+from .schemas import LIMITS
 
 _MARGIN = 16
 """Fewest tokens of the context that must be left for an answer."""
@@ -43,7 +37,7 @@ class Answer:
     usage: dict[str, Any]
     """Token counts of OpenAI's form."""
     mean_logprob: float
-    """Mean log-probability of the action's tokens; see `confidence`."""
+    """Mean log-probability of the action's tokens; see `confidence`. NaN where a remote server does not tell."""
     min_logprob: float
     finish: str
     """`stop` or `tool_calls`."""
@@ -60,6 +54,19 @@ class Answer:
     def score(self) -> float:
         """What the confidence threshold looks at: the mean log-probability, or the log of the vote share."""
         return self.mean_logprob if self.vote_share is None else math.log(self.vote_share)
+
+
+class Answering(Protocol):
+    """What the server needs of a student, whoever writes for it; `Student` says what it raises."""
+
+    @property
+    def lane(self) -> str: ...
+
+    def answer(self, request: dict[str, Any], should_stop: Callable[[], bool] | None = None) -> Answer: ...
+
+    def draw(
+        self, request: dict[str, Any], count: int, sampling: Sampling, should_stop: Callable[[], bool] | None = None
+    ) -> list[Answer | InvalidOutput]: ...
 
 
 class Student:
@@ -84,6 +91,11 @@ class Student:
     def of(cls, manifest: Manifest, engine: Engine, max_tokens: int = 512) -> "Student":
         """The student of a registered version; its adapter is loaded under the version's name."""
         return cls(manifest.prompt, engine, manifest.version, max_tokens, manifest.calibration)
+
+    @property
+    def lane(self) -> str:
+        """Names the engine where it writes for one version at a time; empty: versions run beside each other."""
+        return f"{id(self._engine):x}" if isinstance(self._engine, OneAdapterAtATime) else ""
 
     def prompt_ids(self, request: dict[str, Any]) -> list[int]:
         """What the student reads for a request. Raises BadInput for content that is no text."""
@@ -110,26 +122,27 @@ class Student:
         """`count` answers to the same request, those that are no valid action as their InvalidOutput. The prompt is
         read once where the engine can; the usage of each counts the tokens of all. Raises as `answer` does."""
         tools = request.get("tools") or []
-        wanted, grammar = _wanted(request, tools, grounded(request["messages"], tools, self._spec), self.limits)
+        wanted = wanted_of(request)
+        grammar = grammar_for_request(request, grounded(request["messages"], tools, self._spec), self.limits)
         prompt = self.prompt_ids(request)
         room = self._engine.context - len(prompt)
         if room < _MARGIN:
             raise ContextTooLong(f"The prompt has {len(prompt)} tokens, the student's context {self._engine.context}.")
-        times = _Times(should_stop)
+        times = Times(should_stop)
         drawn = several(
             self._engine,
             count,
             prompt,
             self._adapter,
             grammar,
-            min(room, _asked_tokens(request, self._max_tokens)),
+            min(room, asked_tokens(request, self._max_tokens)),
             sampling,
-            _stops(request.get("stop")),
+            stops(request.get("stop")),
             times.look,
         )
         if any(made.finish == "cancelled" for made in drawn):
             raise Cancelled
-        usage = _usage(len(prompt), sum(made.token_count for made in drawn), drawn[0].cached_tokens)
+        usage = usage_of(len(prompt), sum(made.token_count for made in drawn), drawn[0].cached_tokens)
         spent = times.spent()
         return [self._answer(made, tools, wanted, usage, spent) for made in drawn]
 
@@ -144,7 +157,7 @@ class Student:
         if made.finish == "length":
             return InvalidOutput("length", made.text)
         try:
-            message = _read(made.text, tools, wanted)
+            message = read_text(made.text, tools, wanted)
         except InvalidOutput as error:
             return error
         sure = confidence_of(made)
@@ -153,7 +166,7 @@ class Student:
         return Answer(message, usage, sure.mean, sure.lowest, finish, *spent, probability=probability)
 
 
-class _Times:
+class Times:
     """Asked between tokens, so it sees when the first one comes: before it the prompt is read, after it is written."""
 
     def __init__(self, should_stop: Callable[[], bool] | None) -> None:
@@ -170,78 +183,3 @@ class _Times:
         now = time.perf_counter()
         first = self._first or now
         return first - self._began, now - first
-
-
-def _read(text: str, tools: Sequence[Message], wanted: Expected) -> Message:
-    """The message in the text. Raises InvalidOutput, with the text, where it is none of those that are wanted."""
-    try:
-        if wanted.content is not None and not text.lstrip().startswith(CALL_OPEN):
-            check_value(_json(text), wanted.content)
-            message: Message = {"role": "assistant", "content": text.strip()}
-        else:
-            message = parse_action(text, tools)
-            check_calls(message.get("tool_calls") or (), tools)
-        if reason := wanted.breach(message):
-            raise InvalidOutput(reason)
-    except InvalidOutput as error:
-        raise InvalidOutput(error.reason, text) from None
-    return message
-
-
-def _json(text: str) -> Any:
-    try:
-        return loads(text)
-    except BadInput:
-        raise InvalidOutput("bad_json") from None
-
-
-def _wanted(
-    request: dict[str, Any], tools: Sequence[Message], held: Sequence[Message], limits: Limits
-) -> tuple[Expected, str | None]:
-    """What the answer may be, and its grammar: made of `held`, the tools with the values that this prompt allows."""
-    rest = (
-        request.get("tool_choice"),
-        request.get("parallel_tool_calls") is not False,
-        request.get("response_format"),
-    )
-    try:
-        wanted = _expected(msgspec.json.encode((tools, *rest)))
-        if not tools and wanted.content is None:
-            return wanted, None
-        return wanted, _grammar(msgspec.json.encode((held, *rest)), limits)
-    except UnicodeEncodeError:
-        raise BadInput("The tools hold characters that are none (lone surrogates).") from None
-
-
-@lru_cache(maxsize=256)
-def _expected(fields: bytes) -> Expected:
-    wanted = expected(*msgspec.json.decode(fields))
-    for tool in wanted.tools:
-        require_valid(tool["function"]["name"], tool["function"].get("parameters") or {})
-    if wanted.content is not None:
-        require_valid("response_format", wanted.content)
-    return wanted
-
-
-@lru_cache(maxsize=256)
-def _grammar(fields: bytes, limits: Limits) -> str:
-    return grammar_of(expected(*msgspec.json.decode(fields)), limits)
-
-
-def _asked_tokens(request: dict[str, Any], limit: int) -> int:
-    asked = request.get("max_completion_tokens") or request.get("max_tokens")
-    return min(asked, limit) if isinstance(asked, int) and asked > 0 else limit
-
-
-def _stops(stop: Any) -> list[str]:
-    found = [stop] if isinstance(stop, str) else stop or []
-    return [text for text in found if isinstance(text, str) and text]
-
-
-def _usage(prompt: int, completion: int, cached: int) -> dict[str, Any]:
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached},
-    }

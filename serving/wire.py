@@ -135,4 +135,8 @@ def response(body: dict[str, Any], answer: Answer) -> Response:
 def _confidence(answer: Answer) -> dict[str, str]:
     """How sure the student is: the score that thresholds look at, and what else is known."""
     told = {"confidence": answer.score, "lowest": answer.min_logprob, "probability": answer.probability}
-    return {f"x-tutelage-{name}": f"{value:.6f}" for name, value in told.items() if value is not None}
+    return {
+        f"x-tutelage-{name}": f"{value:.6f}"
+        for name, value in told.items()
+        if value is not None and not math.isnan(value)
+    }

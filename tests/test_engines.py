@@ -1,12 +1,14 @@
 """Which engine the settings choose, and what is said about a choice that cannot work."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from tiny_adapters import write_adapter
 from vllm_server import BASE, VllmServer, listening
 
-from tutelage.serving.engines import check, engines_for, served_weights
+from tutelage.serving.engines import check, engines_for, reached, served_weights
 from tutelage.serving.gguf_lora import convert_adapter
 from tutelage.serving.hf_engine import HfEngine
 from tutelage.serving.llama import LlamaEngine
@@ -53,7 +55,7 @@ def test_a_version_is_served_by_vllm_under_its_name(tiny_gguf: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"engine": "vlm"}, "no engine 'vlm'. Set serving.engine to llama or transformers or vllm or remote"),
+        ({"engine": "vlm"}, "no engine 'vlm'. Set serving.engine to llama or transformers or vllm or remote or chat"),
         (
             {"engine": "vllm"},
             "no command 'vllm serve'. Install vLLM, set serving.engine_command, or serving.engine_url",
@@ -70,6 +72,18 @@ def test_a_version_is_served_by_vllm_under_its_name(tiny_gguf: Path, tmp_path: P
 def test_a_choice_that_cannot_work_is_told(chosen: dict[str, str], said: str) -> None:
     with pytest.raises(BadInput, match=said.replace(".", r"\.")):
         engines_for(ServingOptions(data="unused", **chosen))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_chat_server_is_asked_for_the_models_that_it_is_to_serve() -> None:
+    def answers(status: int) -> httpx.MockTransport:
+        return httpx.MockTransport(lambda request: httpx.Response(status, json={"data": [{"id": "qwen:latest"}]}))
+
+    options = ServingOptions(data="unused", engine="chat", engine_url="http://chat.test/v1", bases=("qwen",))
+    assert reached(options, answers(200)) == []
+    assert "refuses: 401" in reached(options, answers(401))[0].what
+    [missing] = reached(replace(options, bases=("llama",)), answers(200))
+    assert missing.what.startswith("http://chat.test/v1 has no model 'llama'. It has: qwen:latest.")
+    assert reached(ServingOptions(data="unused"), answers(401)) == []
 
 
 def test_missing_packages_are_named_with_their_extra() -> None:

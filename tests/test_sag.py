@@ -145,6 +145,9 @@ def served(one: Student, headers: dict[str, str], **options: Any) -> httpx.Respo
         def get(self, version: str) -> Student:
             return one
 
+        def lane(self, version: str) -> str:
+            return one.lane
+
     server = StudentServer(ServingOptions(data="unused", **options), cast(Any, Pool()))
 
     async def go() -> httpx.Response:

@@ -48,6 +48,9 @@ class ScriptedPool:
     def answer(self, request: dict[str, Any], should_stop: Callable[[], bool]) -> Answer:
         return self.act(should_stop)
 
+    def lane(self, version: str) -> str:
+        return ""
+
     def refresh(self) -> list[str]:
         self.refreshed.set()
         return list(self.versions)

@@ -103,7 +103,98 @@ def test_without_a_queue_nobody_waits() -> None:
     asyncio.run(go())
 
 
+def test_versions_of_a_lane_take_turns_and_each_starts_its_calls_together() -> None:
+    async def go() -> None:
+        slots = Slots(3, 100, lambda version: "engine")
+        tickets = [slots.enter(version, 1) for version in "abcabcab"]
+        groups = []
+        while running := [one for one in tickets if one.started and not one.turn.cancelled()]:
+            groups.append("".join(one.version for one in running))
+            for one in running:
+                slots.leave(one)
+                tickets.remove(one)
+        # The first starts alone: nobody else was there.
+        assert groups == ["a", "bbb", "cc", "aa"]
+
+    asyncio.run(go())
+
+
+def test_nobody_overtakes_whoever_waits_for_a_lane() -> None:
+    async def go() -> None:
+        slots = Slots(4, 100, lambda version: version[0])
+        first = slots.enter("x1", 1)
+        joined = slots.enter("x1", 1)
+        other = slots.enter("x2", 1)
+        late = slots.enter("x1", 1)
+        elsewhere = slots.enter("y1", 1)
+        assert started([first, joined, other, late, elsewhere]) == ["x1", "x1", "y1"]
+        slots.leave(first)
+        assert not other.started
+        slots.leave(joined)
+        assert started([other, late]) == ["x2"]
+        slots.leave(other)
+        assert late.started
+
+    asyncio.run(go())
+
+
+def test_a_flood_in_a_lane_gives_its_turn_away() -> None:
+    async def go() -> None:
+        slots = Slots(2, 100, lambda version: "engine")
+        flood, other = [slots.enter("flood", QUANTUM) for _ in range(20)], slots.enter("b", QUANTUM)
+        before = 0
+        while not other.started:
+            running = next(one for one in flood if one.started)
+            slots.leave(running)
+            flood.remove(running)
+            before += 1
+        assert before <= 4  # the two that ran, and one turn: a quantum for each slot
+
+    asyncio.run(go())
+
+
+def test_a_vote_takes_a_slot_for_each_answer_and_is_not_starved_by_small_calls() -> None:
+    async def go() -> None:
+        slots = Slots(4, 100)
+        small = [slots.enter("a", 1) for _ in range(2)]
+        vote, after = slots.enter("b", 1, 4), slots.enter("a", 1)
+        assert (vote.started, after.started, slots.running) == (False, False, 2)
+        slots.leave(small[0])
+        assert not after.started
+        slots.leave(small[1])
+        assert (vote.started, slots.running) == (True, 4)
+        slots.leave(vote)
+        assert (after.started, slots.running) == (True, 1)
+        assert slots.enter("c", 1, 8).places == 4
+
+    asyncio.run(go())
+
+
 _STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.floats(1, 9_000), st.booleans()), max_size=60)
+
+
+_LANED = st.lists(st.tuples(st.sampled_from(["x1", "x2", "y1", "y2", "z"]), st.floats(1, 9_000), st.integers(1, 3)))
+
+
+@given(st.integers(1, 4), _LANED, st.data())
+def test_a_lane_is_one_versions_at_a_time_and_all_are_served(
+    slots: int, calls: list[tuple[str, float, int]], data: st.DataObject
+) -> None:
+    async def go() -> None:
+        line = Slots(slots, len(calls), lambda version: version[0] if version in ("x1", "x2", "y1", "y2") else "")
+        left = [line.enter(*call) for call in calls]
+        while left:
+            running = [one for one in left if one.started]
+            assert running
+            assert line.running == sum(one.places for one in running) <= slots
+            for lane in "xy":
+                assert len({one.version for one in running if one.lane == lane}) <= 1
+            ended = running[data.draw(st.integers(0, len(running) - 1))]
+            left.remove(ended)
+            line.leave(ended)
+        assert line.running == line.waiting == 0
+
+    asyncio.run(go())
 
 
 @given(st.integers(1, 3), st.integers(0, 8), _STEPS)
