@@ -17,7 +17,6 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,14 +25,11 @@ from statistics import median
 from tutelage.distill.curate import CallRef, Trajectory, is_sound
 from tutelage.distill.curve import nested
 from tutelage.distill.parts import BaseParts
-from tutelage.distill.prompt_form import learnt_form
-from tutelage.serving.render import RENDER_VERSION, prompt_segments, token_ids
-from tutelage.traffic.skeleton import reduce
-from tutelage.traffic.students import PromptSpec
 
 from . import report
 from .ha_student import RISKS, Item, Lesson, module_of, served_share, trial
 from .patterns import runs_of
+from .prompts import learnt, lengths, medians
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         taught, asked = taught[:64], asked[:24]
     sizes = [len(taught) if size == "all" else int(size) for size in mine.sizes.split(",")]
     parts = BaseParts("smollm2-135m")
-    prompts = _prompt_tokens(parts, taught)
+    prompts = medians(lengths(nested(taught, 60), learnt(taught), parts.tokenise))
     how = Lesson("ha-actions", mine.epochs, run.seed, mine.keep)
     parts_taught = [nested(taught, size) for size in sizes]
-    trials = [trial(parts, part, _spec(part), asked, judge, how) for part in parts_taught]
+    trials = [trial(parts, part, learnt(part), asked, judge, how) for part in parts_taught]
     if mine.answers:
         mine.answers.write_text(json.dumps([asdict(one) for one in trials], indent=1))
     best = trials[-1]
@@ -93,29 +89,6 @@ def _trajectory(item: Item) -> Trajectory:
     call = CallRef(item["trajectory_id"], 2, "actions", "teacher", item["teacher"], 0.0, sound)
     name = item["trajectory_id"]
     return Trajectory(name, name, "house", item["trajectory_success"], "rule", item["tools"], item["messages"], (call,))
-
-
-def _spec(taught: Sequence[Trajectory]) -> PromptSpec:
-    """The form of the prompt, learnt from these sessions."""
-    [(lines, _)] = Counter(tuple(reduce(item.messages[0]["content"]).lines) for item in taught).most_common(1)
-    return learnt_form(taught, PromptSpec(skeleton=list(lines), version=RENDER_VERSION))
-
-
-def _prompt_tokens(parts: BaseParts, taught: Sequence[Trajectory]) -> dict[str, float]:
-    """Median length of the prompts in tokens: whole, without the constant part, and in the learnt form."""
-    learnt = _spec(taught)
-    specs = {
-        "full": PromptSpec(mode="full", version=RENDER_VERSION),
-        "without the constant part": PromptSpec(skeleton=learnt.skeleton),
-        "learnt form": learnt,
-    }
-    sample = nested(taught, 60)
-    return {
-        name: median(
-            len(token_ids(prompt_segments(item.messages[:2], item.tools, spec), parts.tokenise)) for item in sample
-        )
-        for name, spec in specs.items()
-    }
 
 
 def _floor(folder: Path) -> float:

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and compare with the bars; the exit code."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--sessions", type=int, default=400)
     parser.add_argument("--answers", type=Path)
     parser.add_argument("--keep", type=Path)
