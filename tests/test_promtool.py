@@ -12,7 +12,9 @@ pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="promto
 
 
 def promtool(*arguments: str) -> str:
-    done = subprocess.run(["promtool", *arguments], cwd=GRAFANA, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=GRAFANA, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
