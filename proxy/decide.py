@@ -106,7 +106,9 @@ def _odd_output(body: dict[str, Any]) -> str:
         return "modalities"
     wanted = body.get("response_format")
     kind = wanted.get("type") if isinstance(wanted, dict) else wanted
-    return "" if kind in (None, "text") else "response_format"
+    if kind == "json_schema" and isinstance(wanted, dict):
+        return "" if isinstance(wanted.get("json_schema"), dict) else "response_format"
+    return "" if kind in (None, "text") or wanted == {"type": "json_object"} else "response_format"
 
 
 def _odd_fields(body: dict[str, Any]) -> str:

@@ -1,10 +1,11 @@
 """Why a call that was meant for a student went to the teacher, and whether that says anything about the student.
 
-Three kinds of reasons. *Shed*: the student was not asked, or its server was away, full, or without the version; or it
-was asked and was not sure enough. No fault, and no label. *Late*: it was asked and did not answer in time while other
-calls kept its server busy. No fault either, for an overload must send work back to the teacher, not demote; but such
-calls are counted, since a student that never answers anything must go (`RoutingOptions.silent_calls`). Everything else
-is a fault: a loss of 1, and bad for the detector of unusable answers.
+Three kinds of reasons. *Shed*: the student was not asked, or its server was away or full; or it was asked and was not
+sure enough. No fault, and no label. *Late*: it was asked and did not answer in time while other calls kept its server
+busy, or its server was up and could not load it. No fault either, for an overload must send work back to the teacher,
+not demote; but such calls are counted, since a student that never answers anything must go: one whose adapter is torn
+would be live, and answer nothing, for ever (`RoutingOptions.silent_calls`). Everything else is a fault: a loss of 1,
+and bad for the detector of unusable answers.
 """
 
 from collections.abc import Mapping
@@ -16,12 +17,11 @@ from ..traffic.store import Store
 SHED = (
     "student_unreachable",
     "student_queue_full",
-    "student_model_not_found",
     "student_breaker_open",
     "low_confidence",
     "student_low_confidence",
 )
-LATE = ("student_queue_timeout", "student_timeout_busy")
+LATE = ("student_queue_timeout", "student_timeout_busy", "student_model_not_found")
 NO_LABEL = (*SHED, *LATE)
 """Fallback reasons that say nothing about the student's answers."""
 _HOURS = """

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from tutelage.proxy.machine import replay
+from tutelage.proxy.operators import Wish
 from tutelage.proxy.options import RoutingOptions
 from tutelage.proxy.routes import RouteTable
 from tutelage.proxy.shadow import Label
@@ -145,9 +146,9 @@ def test_switches_are_in_force_at_once_and_survive(control_world: Any) -> None:
     world = control_world
     world.play(40)
     keeper = world.plane.keeper
-    keeper.operate(world.pattern, "off", "tester", "odd answers")
+    keeper.operate(world.pattern, Wish("off", "tester", "odd answers"))
     assert table_of(world).routes[world.pattern].state == "off"
-    keeper.operate(None, "off", "tester", "fire drill")
+    keeper.operate(None, Wish("off", "tester", "fire drill"))
     assert table_of(world).off
     serial = table_of(world).serial
     world.reopen()
@@ -157,12 +158,12 @@ def test_switches_are_in_force_at_once_and_survive(control_world: Any) -> None:
     assert table_of(world).serial >= serial
     world.add_student()
     assert table_of(world).routes[world.pattern].state == "off"  # a new student does not undo a person's decision
-    world.plane.keeper.operate(None, "on", "tester", "")
-    world.plane.keeper.operate(world.pattern, "on", "tester", "")
+    world.plane.keeper.operate(None, Wish("on", "tester", ""))
+    world.plane.keeper.operate(world.pattern, Wish("on", "tester", ""))
     assert table_of(world).routes[world.pattern].state == "shadow"
     assert not table_of(world).off
     with pytest.raises(BadInput, match="can say"):
-        keeper.operate(world.pattern, "explode", "tester", "")
+        keeper.operate(world.pattern, Wish("explode", "tester", ""))
 
 
 def test_clock_jumps_change_no_evidence(control_world: Any) -> None:
@@ -208,6 +209,19 @@ def test_an_overloaded_student_is_not_demoted(control_world: Any) -> None:
     assert board.state(world.pattern).state == "canary"
     assert board.state(world.pattern).invalid.total == 0
     world.play(50, route="teacher", student=world.version, fallback="student_queue_timeout")
+    world.idle()
+    assert board.state(world.pattern).state == "quarantined"
+    assert board.log.transitions(1, world.pattern)[0]["reason"] == "no_answer"
+
+
+def test_a_version_that_its_server_cannot_load_hands_its_pattern_back(control_world: Any) -> None:
+    world = control_world
+    world.through_shadow()
+    board = world.plane.keeper.board
+    world.play(49, route="teacher", student=world.version, fallback="student_model_not_found")
+    world.idle()
+    assert board.state(world.pattern).state == "canary"
+    world.play(1, route="teacher", student=world.version, fallback="student_model_not_found")
     world.idle()
     assert board.state(world.pattern).state == "quarantined"
     assert board.log.transitions(1, world.pattern)[0]["reason"] == "no_answer"

@@ -188,6 +188,14 @@ def test_the_students_server_is_told_how_long_it_may_take() -> None:
     assert setting.sent_headers[0]["x-tutelage-timeout-ms"] == "950"
 
 
+def test_the_students_server_is_told_the_pattern_and_that_its_answer_is_served() -> None:
+    setting = Setting(scored(None), student="s@1", pattern="p_1")
+    asyncio.run(setting.relay.student(setting.call, {"model": "gpt"}))
+    assert setting.sent_headers[0]["x-tutelage-pattern"] == "p_1"
+    assert "x-tutelage-copy" not in setting.sent_headers[0]
+    assert json.loads(setting.bodies[0][1])["model"] == "s@1"
+
+
 def test_a_silence_under_load_is_told_from_a_silence() -> None:
     class Silent(Answer):
         async def piece(self) -> bytes | None:

@@ -178,6 +178,33 @@ def test_what_cannot_be_served_is_said_and_costs_no_agent_an_answer(world: World
     assert any("none.gguf" in text for text in shown)
 
 
+def test_the_score_goes_from_the_student_through_its_head_into_the_log_and_meets_the_threshold(world: World) -> None:
+    world.start()
+    until(lambda: (world.health() or {})["students"])
+    until(lambda: world.ask("good").get("x-tutelage-route") == "student")
+    data = DataDir(Path(world.options["data"]))
+    served = world.ask("good")
+    score = float(served.get("x-tutelage-confidence"))
+    record = world.plane.record(served.call_id)
+    assert record.confidence == pytest.approx(score, abs=1e-4)
+    assert score < 0
+
+    def bounded(threshold: float, serial: int, tool: str = "good") -> None:
+        [pattern] = [f"p_{number:010}" for number, name in enumerate(VERSIONS) if name == tool]
+        route = Route(state="live", student="tiny@1", share=1.0, salt="s", threshold=threshold)
+        publish_table(data.routes, RouteTable(serial=serial, routes={pattern: route}))
+
+    bounded(score + 0.01, 2)
+    until_reason(world, "low_confidence")
+    unsure = world.ask("good")
+    record = world.plane.record(unsure.call_id)
+    assert (unsure.get("x-tutelage-route"), record.fallback) == ("teacher", "low_confidence")
+    assert record.confidence == pytest.approx(score, abs=1e-4)
+    bounded(score - 0.01, 3)
+    until_reason(world, "state:live")
+    assert world.ask("good").get("x-tutelage-route") == "student"
+
+
 def test_a_full_queue_sends_calls_to_the_teacher(world: World) -> None:
     world.start()
     until(lambda: world.ask("good").get("x-tutelage-route") == "student")

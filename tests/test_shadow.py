@@ -70,6 +70,8 @@ def test_the_student_gets_the_logged_request_under_its_own_name() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         assert str(request.url) == "http://asked.test/v1/chat/completions"
         assert "authorization" not in request.headers
+        told = [request.headers.get(name) for name in ("x-tutelage-pattern", "x-tutelage-copy")]
+        assert told == ["p", "shadow"]  # so that it votes as in service, and answers however unsure it is
         seen.append(json.loads(request.content))
         return completion(GO, "tool_calls")
 
@@ -84,6 +86,7 @@ def test_the_student_gets_the_logged_request_under_its_own_name() -> None:
 def test_the_audit_asks_the_teacher_with_the_control_planes_key() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         assert request.headers["authorization"] == "Bearer key"
+        assert not {"x-tutelage-pattern", "x-tutelage-copy"} & set(request.headers)  # a teacher is told nothing
         assert json.loads(request.content)["model"] == "teacher-1"
         return completion(STOP)
 
@@ -109,6 +112,18 @@ def test_a_student_that_fails_has_lost(response: httpx.Response, reason: str) ->
     box = Box([task()])
     work(box, SHADOW, lambda _: response)
     assert [(label.loss, label.reason) for label in box.labels] == [(1.0, reason)]
+
+
+def test_the_score_that_the_student_tells_is_in_the_label() -> None:
+    box = Box([task(), task(number=2)])
+    told = iter([{"x-tutelage-confidence": "-0.25"}, {}])
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        answer = completion(GO, "tool_calls")
+        return httpx.Response(200, content=answer.content, headers=next(told))
+
+    work(box, SHADOW, handler, concurrency=1)
+    assert {label.score for label in box.labels} == {-0.25, None}
 
 
 def test_a_student_that_is_silent_has_lost() -> None:
