@@ -1,6 +1,6 @@
 """What routing by proof saves on a whole fleet, what it risks, and where the rest of the saving is lost.
 
-    python -m benchmarks.fleet [--quick] [--json FILE] [--seed N]
+    python -m benchmarks.fleet [--quick] [--json FILE] [--seed N] [--only POLICY]
 
 Fleets of 60 simulated patterns with known true risks (benchmarks/fleet_world.py), 20,000 sessions each: 25 patterns
 with students that never reach the limit, 18 that jump late to a risk of .4 or more, retrained versions. The product's
@@ -8,9 +8,10 @@ rules beside the teacher alone, the student alone, two naive tests, the formulas
 that knows every risk at every moment. Below it, the way from the given formulas to the product's, one step at a time.
 
 The vectorised machine is compared with the product's own, session by session, before anything is reported. Ten fleets
-take about six minutes; `--quick` runs two fleets without the steps.
+take about six minutes; `--quick` runs two fleets without the steps, `--only Tutelage` one policy beside the oracle.
 """
 
+import argparse
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -120,14 +121,15 @@ def steps() -> dict[str, Rules]:
     return found
 
 
-def measure(seed: int, quick: bool) -> Iterator[Row]:
+def measure(seed: int, quick: bool, only: str = "") -> Iterator[Row]:
     """The rows, each as soon as it is there."""
     world = make(2 if quick else 10, SESSIONS, seed)
     oracle = run(world, Oracle(world), seed)
     yield row("oracle", oracle, oracle)
     for name, policy in policies().items():
-        yield row(name, run(world, policy(world), seed), oracle)
-    for name, rules in () if quick else steps().items():
+        if only in ("", name):
+            yield row(name, run(world, policy(world), seed), oracle)
+    for name, rules in () if quick or only else steps().items():
         yield row(f"+ {name}", run(world, Machine(world, rules), seed), oracle)
 
 
@@ -155,15 +157,19 @@ def bars_of(rows: list[Row], quick: bool) -> list[Bar]:
 
 def main() -> int:
     """Run, print each row as it comes, then the bars."""
-    options = start("fleet", __doc__)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--only", default="", choices=["", *policies()], help="one policy beside the oracle")
+    own, rest = parser.parse_known_args()
+    options = start("fleet", __doc__, rest)
     check(options.seed)
     print(f"{'policy':34} {'saved':24} {'oracle':>7} {'bad':>5} {'live while bad':>27} {'harm':>8} {'demote':>6}")
     rows = []
-    for found in measure(options.seed, options.quick):
+    for found in measure(options.seed, options.quick, own.only):
         rows.append(found)
         show(found)
     raw = {"price": PRICE, "rows": [asdict(found) for found in rows]}
-    return finish(options, bars_of(rows, options.quick), raw, ["numpy"])
+    bars = bars_of(rows, options.quick) if own.only in ("", "Tutelage") else []
+    return finish(options, bars, raw, ["numpy"])
 
 
 if __name__ == "__main__":

@@ -59,9 +59,9 @@ class Bets:
 
 
 def log_sum(logs: Floats) -> Floats:
-    """Logarithm of the sum of each row's exponentials."""
-    most = logs.max(axis=1)
-    return most + np.log(np.exp(logs - most[:, None]).sum(axis=1))
+    """Logarithm of the sum of exponentials along the last axis."""
+    most = logs.max(axis=-1)
+    return most + np.log(np.exp(logs - most[..., None]).sum(axis=-1))
 
 
 def beta_bound(losses: Floats, n: Floats) -> Floats:
@@ -72,29 +72,27 @@ def beta_bound(losses: Floats, n: Floats) -> Floats:
     ]
     level = -math.log(ALPHA) - np.array(logs) + math.log(math.pi)
 
-    def disproved(p: Floats) -> Flags:
+    def excluded(p: Floats) -> Flags:
         return -losses * np.log(p) - clean * np.log1p(-p) >= level
 
-    return bisect(disproved, np.where(n > 0, losses / np.maximum(n, 1), 0))
+    return bisect(excluded, np.where(n > 0, losses / np.maximum(n, 1), 0))
 
 
-def mixture_bound(losses: Floats, n: Floats) -> Floats:
-    """The largest limit that `losses` in `n` sessions do not disprove, by the gate's bets: as proxy/gate.py has it."""
+def disproved(losses: Floats, n: Floats, limits: Floats) -> Flags:
+    """Which of `limits` (each in (0, 1)) the gate's bets disprove at ALPHA, of shape (lanes, limits): those above the
+    bound that proxy/gate.py finds by bisection. Asked for each limit itself, it has no error of a search."""
     risks, weights = np.array(MIXTURE).T
     start = np.log(weights) + losses[:, None] * np.log(risks)
-
-    def disproved(p: Floats) -> Flags:
-        clean = np.log1p((1 - risks) * (p / (1 - p))[:, None])
-        return log_sum(start + (n - losses)[:, None] * clean) >= -math.log(ALPHA)
-
-    return bisect(disproved, np.zeros_like(n))
+    growth = np.log1p((1 - risks) * (limits / (1 - limits))[:, None])
+    logs = start[:, None, :] + (n - losses)[:, None, None] * growth
+    return log_sum(logs) >= -math.log(ALPHA)
 
 
-def bisect(disproved: Callable[[Floats], Flags], low: Floats) -> Floats:
+def bisect(excluded: Callable[[Floats], Flags], low: Floats) -> Floats:
     """The border above `low` beyond which limits are disproved, to 1e-5 and from above."""
     high = np.full_like(low, 1 - 1e-12)
     for _ in range(18):
         middle = (low + high) / 2
-        out = disproved(middle)
+        out = excluded(middle)
         high, low = np.where(out, middle, high), np.where(out, low, middle)
     return high

@@ -13,7 +13,7 @@ from tutelage.proxy.gate import KEPT
 from tutelage.proxy.guard import CALM, MULTIPLES
 from tutelage.proxy.options import RoutingOptions
 
-from .fleet_bets import ALPHA, Bets, beta_bound, mixture_bound
+from .fleet_bets import ALPHA, Bets, beta_bound, disproved
 from .fleet_run import Wants
 from .fleet_world import EPSILON, Flags, Floats, World
 
@@ -36,7 +36,7 @@ class Rules:
     steps: tuple[float, ...] = (0.10, 0.20, 0.40, 0.80)
     """Canary shares."""
     step_sessions: int = 25
-    """Fewest audited sessions on each."""
+    """Fewest audited sessions on each; with `bound` = `mixture` on the first."""
     bound: str = ""
     """What caps the next share, share × U ≤ exposure × ε: nothing; `beta`, U by the beta-binomial mixture; or
     `mixture`, U by the gate's own bets, for single-turn patterns on shadow and canary together, and then the share
@@ -169,7 +169,9 @@ class Machine:
         carried = ~self.multi & (self.clean >= CLEAN) & wins & self.rules.carry_over
         proven = canary & (carried | (self.canary.wealth >= self.needed))
         self.state[proven] = LIVE
-        self._climb(canary & ~proven & wins & (self.step_sessions >= self.rules.step_sessions))
+        # A share that follows its bound waits on its first step only.
+        rested = (self.step_sessions >= self.rules.step_sessions) | ((self.step > 0) & (self.rules.bound == "mixture"))
+        self._climb(canary & ~proven & wins & rested)
 
     def _climb(self, lanes: Flags) -> None:
         i = np.flatnonzero(lanes & (self.step + 1 < len(self.steps)))
@@ -182,9 +184,8 @@ class Machine:
         elif self.rules.bound == "mixture":
             pooled = ~self.multi[i]
             losses = self.canary.total[i] + pooled * self.shadow.total[i]
-            worst = mixture_bound(losses, self.canary.n[i] + pooled * self.shadow.n[i])
-            allowed = (self.steps * worst[:, None] <= cap).sum(axis=1) - 1
-            reached = np.maximum(allowed, self.step[i])
+            within = disproved(losses, self.canary.n[i] + pooled * self.shadow.n[i], cap / self.steps)
+            reached = np.maximum(within.sum(axis=1) - 1, self.step[i])
         rises = reached > self.step[i]
         self.step[i], self.share[i] = reached, self.steps[reached]
         self.step_sessions[i] = np.where(rises, 0, self.step_sessions[i])

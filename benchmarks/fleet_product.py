@@ -8,7 +8,7 @@ import numpy as np
 
 from tutelage.proxy.machine import apply
 from tutelage.proxy.options import RoutingOptions
-from tutelage.proxy.rules import shares
+from tutelage.proxy.ramp import shares
 from tutelage.proxy.states import Event, Passed, PatternState, Session, StudentRegistered
 
 from .fleet_machine import Machine, Rules, rules_of

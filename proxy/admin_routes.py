@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from ..traffic.errors import BadInput
 from .admin_http import answer, read_body
 from .explain import explain
+from .operators import Wish
 from .overview import Overview
 from .versions import ruling
 
@@ -54,9 +55,7 @@ class RouteAdmin:
         """Put a person's word in force. Raises BadInput or UnknownName; patterns before the refused one are changed."""
         keeper, board = self.overview.keeper, self.overview.board
         for pattern in patterns:
-            keeper.operate(
-                pattern, action, word.actor, word.reason, student=word.student, force=word.force, share=word.share
-            )
+            keeper.operate(pattern, Wish(action, **msgspec.structs.asdict(word)))
         states = {pattern: board.state(pattern).state for pattern in patterns if pattern}
         marked = [pattern for pattern in patterns if pattern and board.state(pattern).forced]
         return {"off": bool(board.big_switch["off"]), "states": states, "forced": marked}

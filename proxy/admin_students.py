@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from ..traffic.errors import BadInput, UnknownName
 from ..traffic.students import Manifest, StudentRegister
 from .admin_http import answer, read_body
+from .operators import Wish
 from .overview import Overview
 from .states import SERVING
 from .student_needs import needs_of
@@ -51,7 +52,8 @@ class StudentAdmin:
         for pattern in manifest.pattern_ids:
             for state in keeper.board.states(pattern):
                 if state.student == version and state.state in ("shadow", *SERVING):
-                    keeper.operate(pattern, "demote", order.actor, f"retired: {order.reason}", student=version)
+                    wish = Wish("demote", order.actor, f"retired: {order.reason}", version)
+                    keeper.operate(pattern, wish)
         return self.register.retire(version, order.actor, order.reason, self.clock())
 
     def delete(self, version: str, order: DeleteOrder) -> dict[str, str]:

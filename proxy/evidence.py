@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from .gate import Gate
 from .guard import Guard
 from .nulls import Nulls
+from .stricter import Stricter
 from .threshold import Ladder, Scored
 
 KEEP = 500
@@ -57,14 +58,18 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     nulls: Nulls = Nulls()
     clean: int = 0
     """Audited canary sessions whose loss was at most ε."""
+    stricter: Stricter | None = None
+    """The guard of the threshold that it may return to; None: there is none."""
 
     def update(self, heard: Heard) -> "Served":
         """The bundle after one more audited session."""
         guard, nulls = self.guard.update(heard.loss), self.nulls.update(heard.nulls)
+        stricter = self.stricter.update(heard.items) if self.stricter else None
+        watched = replace(self, guard=guard, nulls=nulls, stricter=stricter)
         if not heard.trial:
-            return replace(self, guard=guard, nulls=nulls)
+            return watched
         clean = self.clean + (heard.loss <= self.canary.epsilon)
-        return Served(canary=self.canary.update(heard.loss), guard=guard, nulls=nulls, clean=clean)
+        return replace(watched, canary=self.canary.update(heard.loss), clean=clean)
 
 
 class Bundle(Protocol):

@@ -63,6 +63,9 @@ def evidence_of(state: PatternState) -> dict[str, Any]:
         "single_turn": state.single_turn,
         "share": state.share,
         "threshold": state.threshold,
+        "stood": state.stood,
+        "settled": state.settled,
+        "whole": state.whole,
         "clean": state.clean,
         "cooldown": state.cooldown,
         "held": state.held,
@@ -76,6 +79,8 @@ def evidence_of(state: PatternState) -> dict[str, Any]:
     for name, guard in (("guard", state.guard), ("invalid", state.invalid)):
         if guard is not None:
             found[name] = guard_facts(guard, alpha)
+    if state.in_service and (stricter := state.in_service.now.stricter):
+        found["stricter_guard"] = guard_facts(stricter.guard, alpha)
     if state.judged is not None:
         tests = {"flagged": state.judged.flagged, "missed": state.judged.missed}
         found["judged"] = {name: gate_facts(gate, alpha) for name, gate in tests.items()}

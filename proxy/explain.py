@@ -3,7 +3,9 @@
 from typing import Any
 
 from .evidence_facts import evidence_of
-from .rules import ready, shares, worst_case
+from .loosening import seeking
+from .ramp import shares, worst_case
+from .rules import ready
 from .states import WAITING, PatternState
 
 
@@ -119,7 +121,7 @@ def _next_canary(state: PatternState) -> str:
     if state.step + 1 >= len(options.ramp):
         return text
     share = options.ramp[state.step + 1]
-    left = max(options.ramp_sessions - state.step_sessions, 0)
+    left = 0 if state.step else max(options.ramp_sessions - state.step_sessions, 0)
     if left:
         return f"{text}; {share:.0%} after {left} more"
     exposure, cap = share * worst_case(state), state.epsilon * options.exposure_share
@@ -133,4 +135,15 @@ def _next_live(state: PatternState) -> str:
     if guard is None:
         return "no audits yet"
     text = f"demoted when M reaches {guard.demote:,.0f} (now {guard.m:,.1f})"
-    return f"{text}; warning: audits are raised" if guard.warning else text
+    text = f"{text}; warning: audits are raised" if guard.warning else text
+    return f"{text}; {_next_threshold(state)}" if state.threshold is not None else text
+
+
+def _next_threshold(state: PatternState) -> str:
+    ladder, served = state.ladder, f"serves answers of score {state.threshold:.3g} or more"
+    if ladder is None or not seeking(state):
+        return f"{served}; returned from a looser threshold, which stays closed" if state.settled else served
+    following = [gate for gate in (*ladder.gates[ladder.passed :][:1], state.shadow) if gate and not gate.futile]
+    more = min((n for gate in following if (n := gate.expected_more()) is not None), default=None)
+    about = "" if more is None else f" about {more:,} more are expected to prove it,"
+    return f"{served}; a looser threshold is looked for:{about} {state.whole:,} sessions looked at whole so far"

@@ -7,11 +7,11 @@ from ..traffic.store import Store
 from .event_log import Key
 from .session_details import NEAR, Spoken, differing
 from .shadow import AUDIT, SHADOW
-from .states import Session
+from .states import WHOLE, Session
 
 
 class HeardSessions:
-    """By machine and kind of label (`shadow`, `audit`): the newest event of each session."""
+    """By machine and kind of evidence (`shadow`, `audit`, `whole`): the newest event of each session."""
 
     def __init__(self) -> None:
         self._events: dict[tuple[Key, str], dict[str, Session]] = {}
@@ -19,7 +19,7 @@ class HeardSessions:
 
     def note(self, key: Key, event: Session) -> None:
         """A session was told, or told anew."""
-        scope = key, SHADOW if event.kind == SHADOW else AUDIT
+        scope = key, event.kind if event.kind in (SHADOW, WHOLE) else AUDIT
         self._events.setdefault(scope, {})[event.session] = event
         self._losses.setdefault(scope, {})[event.session] = event.loss
 

@@ -33,11 +33,13 @@ from . import sessions
 from .board import Board
 from .comparisons import count_since
 from .labels import LabelBox
+from .operators import Wish
 from .options import RoutingOptions
 from .pattern_editor import PatternEditor, Plan
 from .retelling import Retelling, check_table, retell
 from .session_details import Spoken
 from .shadow import AUDIT, SHADOW, Label, Task
+from .states import WHOLE
 from .watchers import Watchers
 
 BATCH_BYTES = 8 << 20
@@ -50,6 +52,9 @@ FEED_SESSIONS = 200
 """Sessions of one version fed in one review, for the same reason."""
 INVALID_BATCH = 50
 """Answers without a fault that are counted together; one with a fault is reported at once."""
+
+KINDS = (SHADOW, AUDIT, WHOLE)
+"""Of evidence, in the order in which they are fed."""
 
 logger = logging.getLogger(__name__)
 
@@ -146,21 +151,11 @@ class Keeper:
         self._reviewed = -1e9
         self.tick()
 
-    def operate(
-        self,
-        pattern_id: str | None,
-        action: str,
-        actor: str,
-        reason: str,
-        *,
-        student: str = "",
-        force: bool = False,
-        share: float = 0.0,
-    ) -> None:
+    def operate(self, pattern_id: str | None, wish: Wish) -> None:
         """A person's decision on one pattern, or on everything (None); in force when this returns. See
         `Board.operate`."""
         with self._lock:
-            self.board.operate(pattern_id, action, actor, reason, student=student, force=force, share=share)
+            self.board.operate(pattern_id, wish)
             self.board.publish(self._data.routes)
 
     def retell(self) -> Retelling:
@@ -182,7 +177,7 @@ class Keeper:
     @property
     def pending_sessions(self) -> int:
         """Sessions that will be evidence once they are over and labelled; at least 1 while the journal holds calls."""
-        scopes = [scope for kind in (SHADOW, AUDIT) for scope in self.board.scopes(kind) if self.board.counts(scope)]
+        scopes = [scope for kind in KINDS for scope in self.board.scopes(kind) if self.board.counts(scope)]
         waiting = sum(sessions.waiting(self._store, scope, self.board.fed(scope)) for scope in scopes)
         return waiting or int(self._journal.backlog(self._positions) > 0)
 
@@ -195,17 +190,16 @@ class Keeper:
         if kind == SHADOW:
             today = self._clock() // sessions.DAY_S * sessions.DAY_S
             limit = min(limit, self._options.shadow_per_day - count_since(self._store, SHADOW, today) - len(taken))
-        scopes = list(self.board.scopes(kind))
+        scopes = self.board.scopes(kind)
+        if kind == SHADOW:
+            # Where a live version was too unsure of an answer to serve it, it is asked again.
+            scopes += self.board.scopes(WHOLE)
         for left, scope in zip(range(len(scopes), 0, -1), scopes, strict=True):
             # Shared out evenly, so that the patterns of one session come together.
             room = (limit - len(found)) // left
             if room > 0:
                 found += sessions.tasks(self._store, scope, room, taken)
         return found
-
-    def _budget_left(self) -> int:
-        today = self._clock() // sessions.DAY_S * sessions.DAY_S
-        return self._options.shadow_per_day - count_since(self._store, SHADOW, today)
 
     def deliver(self, label: Label) -> None:
         """Take one label; it is in the store within a round."""
@@ -262,13 +256,13 @@ class Keeper:
             if manifest.status == "candidate":
                 self.board.register(manifest, entries)
         idle_before = self._clock() - self._options.session_idle_s
-        self.board.count_invalid(INVALID_BATCH)
-        self.board.count_passed(idle_before)
-        self.board.relabel(self._spoken)
+        self.board.hearing.count_invalid(INVALID_BATCH)
+        self.board.hearing.count_passed(idle_before)
+        self.board.hearing.relabel(self._spoken)
         self._spoken.clear()
-        self.board.judge()
-        self.board.hear_repeats()
-        for kind in (SHADOW, AUDIT):
+        self.board.hearing.judge()
+        self.board.hearing.hear_repeats()
+        for kind in KINDS:
             self._feed(kind, idle_before)
 
     def _feed(self, kind: str, idle_before: float) -> None:
@@ -276,7 +270,7 @@ class Keeper:
             if self.board.counts(scope):
                 fed = self.board.fed(scope)
                 ready = sessions.closed(self._store, scope, fed=fed, idle_before=idle_before)
-                self.board.feed(scope, ready[:FEED_SESSIONS])
+                self.board.hearing.feed(scope, ready[:FEED_SESSIONS])
 
 
 def _registry(data: DataDir, store: Store) -> Registry:

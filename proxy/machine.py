@@ -1,6 +1,6 @@
 """The routing state machine of one student version on one pattern.
 
-    observe → shadow → canary (10 … 80 %) → live
+    observe → shadow → canary (10 … 80 %) ⇄ live     back: for a looser threshold
                  └────────┴→ blocked     proven too risky
                           └────────┴→ quarantined     was good, is no longer
     any state ⇄ off                      a person's switch
@@ -18,22 +18,14 @@ from msgspec.structs import replace
 
 from .evidence import Heard
 from .evidence_facts import evidence_of
-from .rules import (
-    alarm,
-    fresh_relative,
-    fresh_service,
-    fresh_shadow,
-    given_up,
-    justified,
-    next_step,
-    proof,
-    ready,
-    shares,
-)
+from .loosening import loosened, looser, seeking, tightened
+from .ramp import justified, next_step, shares
+from .rules import alarm, fresh_relative, fresh_service, fresh_shadow, given_up, proof, ready
 from .states import (
     ACTIONS,
     SERVING,
     WAITING,
+    WHOLE,
     Configured,
     Event,
     Invalid,
@@ -99,6 +91,8 @@ def _(event: StudentRegistered, state: PatternState) -> Step:
 
 @_hear.register
 def _(event: Session, state: PatternState) -> Step:
+    if event.kind == WHOLE:
+        return _hear_whole(event, state)
     state = replace(state, cooldown=max(0, state.cooldown - 1))
     trial = event.kind != "live"
     heard = Heard(session=event.session, loss=float(event.loss), trial=trial, items=event.items, nulls=event.nulls)
@@ -108,13 +102,21 @@ def _(event: Session, state: PatternState) -> Step:
         steps = state.step_sessions + (state.state == "canary")
         return Step(replace(state, in_service=state.in_service.add(heard), step_sessions=steps), [])
     if event.kind not in ("shadow", *SERVING):
-        raise ValueError(f"a session is of kind shadow, canary or live, not {event.kind!r}")
+        raise ValueError(f"a session is of kind shadow, canary, live or whole, not {event.kind!r}")
     return Step(replace(state, late=state.late + 1), [])
+
+
+def _hear_whole(event: Session, state: PatternState) -> Step:
+    """One more session for the gates of shadow, whose thresholds go on while one of them is served."""
+    if not seeking(state) or state.in_shadow is None or event.threshold != state.threshold:
+        return Step(replace(state, late=state.late + 1), [])
+    heard = Heard(session=event.session, loss=float(event.loss), items=event.items)
+    return Step(replace(state, in_shadow=state.in_shadow.add(heard), whole=state.whole + 1), [])
 
 
 @_hear.register
 def _(event: Relabelled, state: PatternState) -> Step:
-    name = "in_shadow" if event.kind == "shadow" else "in_service"
+    name = "in_shadow" if event.kind in ("shadow", WHOLE) else "in_service"
     trail = getattr(state, name)
     changed = trail and trail.change(event.session, float(event.loss), event.items, event.nulls)
     return Step(replace(state, **({name: changed} if changed else {"late": state.late + 1})), [])
@@ -218,6 +220,8 @@ def _share(state: PatternState, event: Operator, reason: str) -> Step:
 def decide(state: PatternState, at: float) -> Step:
     """Make the one move that the evidence asks for, if any: alarms first, then proof."""
     if reason := alarm(state):
+        if back := tightened(state, reason):
+            return _move(state, "live", f"tightened:{reason}", at, "guard", **back)
         gate = reason == "futile" or state.state == "shadow"
         after = "blocked" if gate else "quarantined"
         return _move(state, after, reason, at, "gate" if gate else "guard", **_retreat(state))
@@ -239,6 +243,8 @@ def _rise(state: PatternState, at: float) -> Step:
         return _move(state, "canary", reason, at, **changes, threshold=found.threshold)
     if state.state == "canary" and (proven := proof(state)):
         return _move(state, "live", proven, at, share=1.0, forced=False)
+    if state.state == "live" and (found := looser(state)) and found.rested:
+        return _move(state, "canary", "threshold_loosened", at, **loosened(state, found.threshold))
     if state.state == "canary" and (step := next_step(state)) > state.step:
         return _move(state, "canary", "ramp", at, share=state.options.ramp[step], step=step, step_sessions=0)
     return Step(state, [])
@@ -263,7 +269,8 @@ def _move(state: PatternState, after: str, reason: str, at: float, actor: str = 
 
 
 def _transition(before: PatternState, after: PatternState, reason: str, at: float, actor: str) -> Transition:
-    kind = "state" if before.state != after.state else "share" if before.share != after.share else "audit"
+    kind = "state" if before.state != after.state else "threshold" if before.threshold != after.threshold else ""
+    kind = kind or ("share" if before.share != after.share else "audit")
     return Transition(
         at=at,
         kind="mark" if reason == "evidence_caught_up" else kind,

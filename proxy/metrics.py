@@ -23,7 +23,7 @@ from .explain import explain
 from .keeper import Keeper
 from .metrics_calls import CallMetrics, Counter, Histogram, Key
 from .metrics_workers import OVERHEAD_STEPS_S, Totals
-from .rules import shares
+from .ramp import shares
 from .shadow import RunnerStatus
 
 

@@ -5,11 +5,13 @@ A word is checked before it becomes an event, so the log holds only what was don
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import floor
 
 from ..traffic.errors import BadInput, UnknownName
 from .explain import missing
-from .rules import allowed_share, proof, ready
+from .ramp import allowed_share
+from .rules import proof, ready
 from .states import ACTIONS, SERVING, WAITING, PatternState
 from .versions import ruling
 
@@ -19,6 +21,23 @@ LEAST_SHARE, MOST_SHARE = 0.01, 0.80
 """Shares of the sessions that can be set by hand; all of them are for `promote`."""
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What an operator wants of a pattern, or of everything."""
+
+    action: str
+    """One of `states.ACTIONS`; for everything one of SWITCHES."""
+    actor: str
+    """Who says so."""
+    reason: str = ""
+    student: str = ""
+    """Version that is meant; empty: the one that has the pattern."""
+    force: bool = False
+    """Promote, or set a share, beyond the evidence; the state stays marked until the evidence has caught up."""
+    share: float = 0.0
+    """For `share`: the student's share of the sessions."""
+
+
 def check_word(action: str, everything: bool) -> None:
     """Raises BadInput for a word that nobody understands."""
     allowed = SWITCHES if everything else ACTIONS
@@ -26,8 +45,9 @@ def check_word(action: str, everything: bool) -> None:
         raise BadInput(f"An operator can say {', '.join(allowed)}{' to everything' * everything}, not {action!r}.")
 
 
-def meant(states: Sequence[PatternState], pattern_id: str, action: str, student: str) -> list[PatternState]:
+def meant(states: Sequence[PatternState], pattern_id: str, wish: Wish) -> list[PatternState]:
     """The versions that a word on a pattern is for. Raises UnknownName or BadInput."""
+    action, student = wish.action, wish.student
     if student:
         named = [state for state in states if state.student == student]
         if not named:
@@ -46,14 +66,15 @@ def meant(states: Sequence[PatternState], pattern_id: str, action: str, student:
     return [lead]
 
 
-def check(state: PatternState, action: str, force: bool, share: float = 0.0) -> None:
+def check(state: PatternState, wish: Wish) -> None:
     """Raises BadInput where a word makes no sense in this state, or asks for more than the evidence gives."""
-    if share and action != "share":
+    action = wish.action
+    if wish.share and action != "share":
         raise BadInput(f"A share goes with the word `share`, not with `{action}`.")
     if action == "promote":
-        _check_promotion(state, force)
+        _check_promotion(state, wish.force)
     elif action == "share":
-        _check_share(state, share, force)
+        _check_share(state, wish.share, wish.force)
     elif action == "demote" and state.state not in ("shadow", *SERVING):
         raise BadInput(f"{state.student} is {state.state}: there is nothing to demote it from.")
     elif action == "hold" and state.state in ("off", *WAITING):

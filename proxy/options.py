@@ -112,17 +112,19 @@ class RoutingOptions:
     """A session is over after this many seconds without a call."""
     session_loss: str = "mean"
     """Loss of a session: `mean` or `max` of its calls' losses."""
-    ramp: tuple[float, ...] = (0.10, 0.13, 0.17, 0.22, 0.28, 0.36, 0.46, 0.60, 0.80)
+    ramp: tuple[float, ...] = (
+        0.10, 0.12, 0.13, 0.15, 0.17, 0.20, 0.23, 0.27, 0.31, 0.36, 0.41, 0.47, 0.54, 0.62, 0.71, 0.80,
+    )  # fmt: skip
     """Canary shares. Several are skipped at once where the evidence allows it."""
     ramp_sessions: int = 5
-    """Fewest audited sessions on a canary share before it rises."""
+    """Fewest audited sessions on the first canary share before it rises."""
     carry_over_sessions: int = 50
     """Clean audited canary sessions after which a single-turn pattern's shadow evidence counts for live."""
-    audit_share: float = 0.02
+    audit_share: float = 0.0125
     """Share of live sessions that the teacher audits."""
     audit_min_per_day: int = 20
     """Audits a day and pattern before the share applies."""
-    audit_warn_factor: float = 50.0
+    audit_warn_factor: float = 100.0
     """The audit share is multiplied by this while the guard warns."""
     guard_warn: float = 0.0
     """Detector level (see docs/guarantees.md) at which more is audited; 0: at the first loss after calm."""
@@ -138,7 +140,11 @@ class RoutingOptions:
     """Share of the error budget for confidence thresholds: serving only what the student is sure of, where it cannot
     be promoted whole; in [0, 1), 0: none."""
     confidence_sessions: int = 2000
-    """A student that is too risky as a whole is shadowed for at most so many sessions in search of a safe part."""
+    """A student that is too risky as a whole is shadowed for at most so many sessions in search of a safe part, and
+    looked at whole in at most so many in search of a larger one."""
+    loosen_share: float = 0.1
+    """Share of the sessions that are looked at whole, the answers below the threshold too, while a version is live with
+    a confidence threshold and a looser one may still prove itself; in [0, 1], 0: the threshold stays."""
     exposure_share: float = 0.5
     """Before proof, the worst harm that the evidence still allows is at most this share of the risk limit."""
     null_missed: float = 0.2

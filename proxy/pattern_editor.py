@@ -14,6 +14,7 @@ from ..traffic.pattern_plans import agents_left
 from ..traffic.patterns import Registry
 from ..traffic.store import Store
 from .board import Board
+from .operators import Wish
 from .states import SERVING
 
 Plan = Callable[[Registry], Change]
@@ -51,4 +52,4 @@ class PatternEditor:
             )
         for pattern in serving:
             while self._board.state(pattern).state in SERVING:
-                self._board.operate(pattern, "demote", actor, "taken out of use by an edit of patterns")
+                self._board.operate(pattern, Wish("demote", actor, "taken out of use by an edit of patterns"))

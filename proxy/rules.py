@@ -9,28 +9,16 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from .evidence import Served, Shadowed, Trail
-from .gate import WEIGHTS, Gate, alpha_for, upper_bound
+from .gate import WEIGHTS, Gate, alpha_for
 from .guard import Guard, invalid_detector
 from .noise import HIGHEST_CEILING, NoiseTest
 from .nulls import Nulls
 from .states import SERVING, PatternState
+from .stricter import Stricter
 from .threshold import Ladder
 
-SHADOW_SHARE_BLOCKED = 0.02
-"""Share of sessions still shadowed for a blocked version, so that people see whether it stays bad."""
 DOUBT_AFTER = 20
 """Shadowed sessions after which a risk above the limit is reason to ask the teacher twice."""
-
-
-class Shares(NamedTuple):
-    """What a state asks of the planes, as shares in [0, 1] of the pattern's sessions."""
-
-    serve: float
-    """Served by the student."""
-    shadow: float
-    """Of those served by the teacher: compared in shadow."""
-    audit: float
-    """Of those served by the student: compared with the teacher's answer."""
 
 
 class Ready(NamedTuple):
@@ -40,19 +28,6 @@ class Ready(NamedTuple):
     """Only answers of at least this score; None: the whole pattern."""
     rested: bool
     """False: it is better to wait for a looser threshold."""
-
-
-def shares(state: PatternState) -> Shares:
-    """What the state asks for."""
-    options = state.options
-    if state.state == "shadow":
-        return Shares(0.0, 1.0, 0.0)
-    if state.state == "canary":
-        return Shares(state.share, 0.0, 1.0)
-    if state.state == "live":
-        factor = options.audit_warn_factor if state.warned or state.forced else 1.0
-        return Shares(1.0, 0.0, min(1.0, options.audit_share * factor))
-    return Shares(0.0, SHADOW_SHARE_BLOCKED if state.state == "blocked" else 0.0, 0.0)
 
 
 def fresh_shadow(state: PatternState, k: int) -> dict[str, Any]:
@@ -70,6 +45,10 @@ def fresh_shadow(state: PatternState, k: int) -> dict[str, Any]:
         "invalid": None,
         "step": 0,
         "threshold": None,
+        "stood": None,
+        "settled": False,
+        "parts": 0,
+        "whole": 0,
         "forced": False,
         "silent": 0,
         "judged": None,
@@ -112,25 +91,42 @@ def fresh_service(state: PatternState) -> dict[str, Any]:
     proven = shadow_gate(state) if state.relative is None else None
     canary = Gate(
         epsilon=limit,
-        alpha=alpha_for(state.k, options.alpha),
+        alpha=_canary_alpha(state),
         futility_alpha=options.futility_alpha,
         weights=proven.learned() if proven else WEIGHTS,
     )
     guard = Guard(epsilon=limit, warn=options.guard_warn, demote=options.guard_demote)
-    bundle = Served(canary=canary, guard=guard, nulls=_nulls(state))
+    stricter = None
+    if state.stood is not None:
+        stricter = Stricter(threshold=state.stood, guard=guard, how=options.session_loss)
+    bundle = Served(canary=canary, guard=guard, nulls=_nulls(state), stricter=stricter)
     return {
         "in_service": Trail(base=bundle, now=bundle),
         "invalid": invalid_detector(options.epsilon_invalid, options.guard_demote),
         "step": 0,
         "step_sessions": 0,
+        "parts": state.parts + _in_part(state),
+        "whole": 0,
         "silent": 0,
         "judged": None,
-        "unjudged": not _judge_is_right(state),
-        "share": _first_share(state, limit),
+        "unjudged": not judge_is_right(state),
+        "share": first_share(state, limit),
     }
 
 
-def _first_share(state: PatternState, limit: float) -> float:
+def _in_part(state: PatternState) -> bool:
+    """Whether the canary that begins is one of a row: for a threshold, or for the whole after one."""
+    return state.threshold is not None or state.parts > 0
+
+
+def _canary_alpha(state: PatternState) -> float:
+    """Error budget of the canary's gate: α of the trial; where there may be several in turn, α/2, α/4, …, for each is a
+    hypothesis of its own, and all of them together have α."""
+    alpha = alpha_for(state.k, state.options.alpha)
+    return alpha / 2 ** (state.parts + 1) if _in_part(state) else alpha
+
+
+def first_share(state: PatternState, limit: float) -> float:
     options = state.options
     if not state.relative:
         return options.ramp[0]
@@ -176,7 +172,7 @@ def _futile(state: PatternState) -> bool:
 
 def ready(state: PatternState) -> Ready | None:
     """What a version in shadow may serve; None: nothing is proven."""
-    if state.state == "shadow" and not _judge_is_right(state):
+    if state.state == "shadow" and not judge_is_right(state):
         return None
     if state.relative:
         return Ready(None, True) if state.relative.crossed else None
@@ -194,20 +190,20 @@ def proof(state: PatternState) -> str:
     Nothing does after a relative trial: it has not proven that the risk is below ε.
     """
     canary = state.canary
-    if canary is None or state.relative or not _judge_is_right(state):
+    if canary is None or state.relative or not judge_is_right(state):
         return ""
     if canary.crossed:
         return "canary_gate_crossed"
     clean = state.clean >= state.options.carry_over_sessions and canary.log_wealth > 0
-    return "carried_over" if state.single_turn and clean and _shadow_holds(state) else ""
+    return "carried_over" if state.single_turn and clean and shadow_holds(state) else ""
 
 
-def _judge_is_right(state: PatternState) -> bool:
+def judge_is_right(state: PatternState) -> bool:
     """Whether labels that rest on a judge, if any does, are proven to be good enough."""
     return state.judged is None or state.judged.crossed
 
 
-def _shadow_holds(state: PatternState) -> bool:
+def shadow_holds(state: PatternState) -> bool:
     """Whether shadow has proven what is served now."""
     if state.unjudged:
         return False
@@ -219,63 +215,9 @@ def _shadow_holds(state: PatternState) -> bool:
     return state.threshold is not None and loosest is not None and loosest <= state.threshold
 
 
-def justified(state: PatternState) -> bool:
-    """Whether the evidence goes as far as the state does."""
-    return bool(proof(state)) or (
-        state.state == "canary" and _shadow_holds(state) and state.share <= allowed_share(state)
-    )
-
-
 def shadow_gate(state: PatternState) -> Gate | None:
     """The gate of shadow on what is served now: the whole, or the answers above the threshold."""
     ladder = state.ladder
     if state.threshold is None or ladder is None or state.threshold not in ladder.grid:
         return state.shadow
     return ladder.gates[ladder.grid.index(state.threshold)]
-
-
-def worst_case(state: PatternState) -> float:
-    """Upper bound of the risk that a canary's share rests on.
-
-    Canary sessions alone; for single-turn patterns, whose student cannot cause what it is asked, shadow's too.
-    """
-    if state.canary is None:
-        return 1.0
-    seen = [state.canary]
-    if state.single_turn and state.relative is None and _shadow_holds(state) and (gate := shadow_gate(state)):
-        seen.append(gate)
-    losses, n = sum(gate.total for gate in seen), sum(gate.n for gate in seen)
-    return upper_bound(losses, n - losses, state.options.alpha)
-
-
-def next_step(state: PatternState) -> int:
-    """The canary step that the evidence allows now: the present one, or the highest at which the worst harm that may
-    still be done stays within the exposure cap. The first step rests on the shadow proof alone."""
-    options, canary = state.options, state.canary
-    if canary is None or state.step_sessions < options.ramp_sessions or canary.log_wealth <= 0:
-        return state.step
-    if state.step + 1 >= len(options.ramp):
-        return state.step
-    allowed = [step for step, share in enumerate(options.ramp) if _within_cap(state, share)]
-    return max([state.step, *allowed])
-
-
-def _within_cap(state: PatternState, share: float) -> bool:
-    """Whether the worst harm that a student of this share may still do is within the exposure cap."""
-    return share * worst_case(state) <= state.epsilon * state.options.exposure_share
-
-
-def allowed_share(state: PatternState) -> float:
-    """Highest share of the sessions, in [0, 1], that the evidence allows a student to have now: all where a proof
-    stands, what the exposure cap leaves in canary, the first step after the proof in shadow, else nothing."""
-    if proof(state) or (state.state == "live" and not state.forced):
-        return 1.0
-    if state.state == "shadow":
-        found = ready(state)
-        return float(fresh_service(replace(state, threshold=found.threshold))["share"]) if found else 0.0
-    if state.state != "canary" or state.canary is None or not _shadow_holds(state):
-        return 0.0
-    first = _first_share(state, state.canary.epsilon)
-    if state.canary.log_wealth <= 0:
-        return first
-    return min(1.0, max(first, state.epsilon * state.options.exposure_share / worst_case(state)))

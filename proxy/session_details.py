@@ -17,13 +17,16 @@ from .evidence import KEEP
 from .gate import session_loss
 from .nulls import Compared, watch
 from .phrases import Phrases
-from .threshold import Scored
+from .sessions import LABEL
+from .states import WHOLE
+from .threshold import Scored, accepts
 
 _ROWS = """
 SELECT x.trajectory_id, x.loss, x.reason, x.teacher, x.student_answer, c.toolset_id,
-       CASE WHEN x.kind = 'audit' THEN c.confidence ELSE x.score END AS score, coalesce(x.waits, FALSE) AS waits
+       CASE WHEN x.kind = 'audit' THEN c.confidence ELSE x.score END AS score, coalesce(x.waits, FALSE) AS waits,
+       x.kind, c.confidence
 FROM comparisons x JOIN calls c USING (call_id)
-WHERE x.pattern_id = $pattern AND x.student = $student AND x.kind = $kind AND c.retried IS NOT TRUE
+WHERE x.pattern_id = $pattern AND x.student = $student AND {label} AND c.retried IS NOT TRUE
   AND list_contains($sessions, x.trajectory_id)
 ORDER BY c.started_at, c.call_id
 """
@@ -33,7 +36,7 @@ FROM verdicts v JOIN comparisons x USING (call_id, student, kind) WHERE v.seq > 
 """
 _LOSSES = """
 SELECT x.trajectory_id, list(x.loss) FROM comparisons x JOIN calls c USING (call_id)
-WHERE x.pattern_id = $pattern AND x.student = $student AND x.kind = $kind AND c.retried IS NOT TRUE
+WHERE x.pattern_id = $pattern AND x.student = $student AND {label} AND c.retried IS NOT TRUE
   AND list_contains($sessions, x.trajectory_id) AND c.started_at BETWEEN $low AND $high
 GROUP BY ALL
 """
@@ -48,7 +51,7 @@ class Spoken(NamedTuple):
     pattern_id: str
     student: str
     kind: str
-    """`shadow` or `audit`."""
+    """Of label: `shadow` or `audit`."""
     session: str
 
 
@@ -77,13 +80,15 @@ def details(
     sessions: Collection[str],
     policy: ToolPolicy,
     phrases: Phrases | None = None,
+    threshold: float | None = None,
 ) -> dict[str, Details]:
-    """Details of these sessions, as far as they have comparisons. `kind` is `shadow` or `audit`; `phrases`: see
-    `nulls.watch`."""
+    """Details of these sessions, as far as they have comparisons. `kind` is `shadow`, `audit` or `whole`; `phrases`:
+    see `nulls.watch`; `threshold`: of whole sessions, the one that they were served under."""
     if not sessions:
         return {}
-    values = {"pattern": pattern_id, "student": student, "kind": kind, "sessions": list(sessions)}
-    rows = store.query(_ROWS, values)
+    rows = store.query(_ROWS.format(label=LABEL[kind]), _values(pattern_id, student, kind, sessions))
+    if kind == WHOLE:
+        rows = [_unsure_again(row, threshold) for row in rows]
     tools = _tools(store, {row["toolset_id"] for row in rows if row["toolset_id"]})
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -112,6 +117,25 @@ def _details(
     )
 
 
+def _values(pattern_id: str, student: str, kind: str, sessions: Collection[str]) -> dict[str, Any]:
+    named = {"pattern": pattern_id, "student": student, "sessions": list(sessions)}
+    return named if kind == WHOLE else named | {"kind": kind}
+
+
+def _unsure_again(row: dict[str, Any], threshold: float | None) -> dict[str, Any]:
+    """The row of a call whose answer was too unsure to be served and was asked for again.
+
+    What is tested is the first answer, of which only the score is known. The second stands for it if it would not have
+    been served either: then both are drawn alike. If it would (a student that draws its words at random), it is counted
+    as a loss, at the first one's score: the true loss cannot be larger.
+    """
+    if row["kind"] == "audit":
+        return row
+    if row["score"] is None or accepts(threshold, row["score"]):
+        return row | {"score": row["confidence"], "loss": 1.0}
+    return row if row["confidence"] is not None else row | {"score": None}
+
+
 def _tools(store: Store, ids: Collection[Any]) -> dict[str, Any]:
     sql = "SELECT toolset_id, body FROM toolsets WHERE list_contains($ids, CAST(toolset_id AS VARCHAR))"
     rows = store.rows(sql, {"ids": [str(one) for one in ids]}) if ids else []
@@ -135,8 +159,8 @@ def differing(
     names = list(heard)[-2 * KEEP :]
     [(low, high)] = store.rows(_SPAN, {"sessions": names})
     # Calls lie in the store in order of time: with these bounds, most of a large table is not even opened.
-    values = {"pattern": pattern_id, "student": student, "kind": kind, "sessions": names, "low": low, "high": high}
-    rows = store.rows(_LOSSES, values) if low is not None else []
+    values = _values(pattern_id, student, kind, names) | {"low": low, "high": high}
+    rows = store.rows(_LOSSES.format(label=LABEL[kind]), values) if low is not None else []
     return {
         Spoken(pattern_id, student, kind, session)
         for session, losses in rows

@@ -8,7 +8,7 @@ timeout, say) must not let luckier sessions overtake it, or the gate would see a
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..traffic.conversations import answers_of, requests_of
@@ -17,6 +17,7 @@ from ..traffic.store import Row, Store
 from .routes import BUCKETS, bucket
 from .session_rows import session_rows
 from .shadow import AUDIT, SHADOW, Task
+from .states import WHOLE
 from .usable import NO_LABEL
 
 DAY_S = 86_400.0
@@ -29,7 +30,7 @@ class Scope:
     pattern_id: str
     student: str
     kind: str
-    """`shadow` or `audit`."""
+    """`shadow`, `audit` or `whole`."""
     share: float = 1.0
     """Share of sessions that are looked at."""
     salt: str = ""
@@ -54,14 +55,27 @@ class SessionLoss:
 
 # The calls that need a label. Shadow: whole teacher answers, and those of another version that the teacher has audited:
 # else a version could never prove itself behind a live one. Audit: calls that the student was chosen for and answered,
-# or lost to the teacher by its own fault.
+# or lost to the teacher by its own fault. Whole: these, and whole answers of the teacher in place of unsure ones.
 _NEEDED = {
     SHADOW: "c.status = 200 AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false)"
     " AND c.retried IS NOT TRUE AND (c.route = 'teacher' OR coalesce(a.teacher, '') <> '')",
     AUDIT: "c.retried IS NOT TRUE AND c.student = $student AND ((c.route = 'student' AND c.status = 200"
     " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false))"
     " OR coalesce(c.fallback, '') NOT IN ('', {no_label}))",
+    WHOLE: "c.retried IS NOT TRUE AND c.student = $student AND ({unsure} OR (c.route = 'student' AND c.status = 200"
+    " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false))"
+    " OR coalesce(c.fallback, '') NOT IN ('', {no_label}))",
 }
+_UNSURE = (
+    "(c.retried IS NOT TRUE AND c.student = $student AND c.fallback = 'low_confidence' AND c.status = 200"
+    " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false))"
+)
+LABEL = {
+    SHADOW: "x.kind = $kind",
+    AUDIT: "x.kind = $kind",
+    WHOLE: "x.kind = CASE WHEN c.fallback = 'low_confidence' THEN 'shadow' ELSE 'audit' END",
+}
+"""Which comparison `x` of a call `c` is its label, by kind of evidence."""
 _AUDITS = """
 LEFT JOIN comparisons a ON a.call_id = c.call_id AND a.student = c.student AND a.kind = 'audit'
     AND c.route = 'student' AND c.student <> $student
@@ -75,7 +89,7 @@ SELECT c.trajectory_id, min(t.first_at) AS first_at, max(t.last_at) AS last_at,
        avg(x.loss) FILTER ({{needed}}) AS mean, max(x.loss) FILTER ({{needed}}) AS worst,
        count(*) FILTER ({{needed}} AND x.waits) AS waits
 FROM calls c JOIN trajectories t USING (trajectory_id) {_AUDITS}
-LEFT JOIN comparisons x ON x.call_id = c.call_id AND x.student = $student AND x.kind = $kind
+LEFT JOIN comparisons x ON x.call_id = c.call_id AND x.student = $student AND {{label}}
 WHERE c.pattern_id = $pattern AND t.first_at > $after AND c.started_at > $after AND c.request_tail IS NOT NULL {{among}}
 GROUP BY c.trajectory_id HAVING calls > 0 AND {_BLIND} = 0 ORDER BY last_at, c.trajectory_id
 """
@@ -102,7 +116,7 @@ def sessions(store: Store, scope: Scope) -> Sequence[Row]:
 
 def asked(store: Store, scope: Scope, among: str = "") -> list[Row]:
     """All sessions of a scope, drawn or not, straight from the store; `among` narrows it: see `session_rows`."""
-    sql = _SESSIONS.format(needed=_needed(scope.kind), among=among)
+    sql = _SESSIONS.format(needed=_needed(scope.kind), label=LABEL[scope.kind], among=among)
     return store.query(sql, _params(scope) | {"after": scope.after})
 
 
@@ -119,7 +133,11 @@ def tasks(store: Store, scope: Scope, limit: int, taken: Collection[tuple[str, s
         room -= row["calls"] - row["labelled"]
     if not order:
         return []
-    rows = store.query(_UNLABELLED.format(needed=_needed(scope.kind)), _params(scope) | {"sessions": list(order)})
+    needed = _needed(scope.kind)
+    if scope.kind == WHOLE:
+        # Its served answers are audited; what is left is to ask the student again where it was unsure.
+        scope, needed = replace(scope, kind=SHADOW), _UNSURE
+    rows = store.query(_UNLABELLED.format(needed=needed), _params(scope) | {"sessions": list(order)})
     rows = [row for row in rows if (row["call_id"], scope.student, scope.kind) not in taken]
     rows.sort(key=lambda row: order[row["trajectory_id"]])
     return _load(store, scope, rows[:limit])
@@ -160,7 +178,7 @@ def passed(store: Store, pattern_id: str, after: float, until: float) -> int:
 def served_badly(store: Store) -> dict[tuple[str, str], tuple[int, int]]:
     """Calls that a student was chosen for, and those of them that it did not answer, by pattern and student."""
     sql = """
-        SELECT pattern_id, student, sum(attempts)::BIGINT, sum(fell_back)::BIGINT FROM traffic_hours
+        SELECT pattern_id, student, sum(attempts)::BIGINT, sum(fell_back)::BIGINT FROM traffic_days
         WHERE student <> '' AND pattern_id <> '' GROUP BY ALL
     """
     return {(pattern, student): (n, bad) for pattern, student, n, bad in store.rows(sql)}
@@ -234,7 +252,7 @@ def _behind_live(scope: Scope, row: Mapping[str, Any], request: dict[str, Any]) 
 
 
 def _needed(kind: str) -> str:
-    return _NEEDED[kind].format(no_label=", ".join(f"'{reason}'" for reason in NO_LABEL))
+    return _NEEDED[kind].format(unsure=_UNSURE, no_label=", ".join(f"'{reason}'" for reason in NO_LABEL))
 
 
 def _params(scope: Scope) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from .options import RoutingOptions
 from .threshold import Ladder, Scored
 
 SERVING = ("canary", "live")
+WHOLE = "whole"
+"""Kind of a session all of whose answers were compared, served or not."""
 WAITING = ("blocked", "quarantined")
 STATES = ("observe", "shadow", *SERVING, *WAITING, "off")
 ACTIONS = ("promote", "share", "hold", "demote", "off", "resume", "on", "pin", "unpin")
@@ -50,7 +52,8 @@ class Session(_Event, frozen=True, kw_only=True, tag="session"):
 
     kind: str
     """`shadow`: the teacher served, the student was compared; `canary` or `live`: the student served under that state
-    when the session began, and the teacher was asked as well (an audit)."""
+    when the session began, and the teacher was asked as well (an audit); `whole`: a version that is live with a
+    threshold served it in part, and the answers that were too unsure have been compared too."""
     session: str
     loss: float
     """In [0, 1]; see `gate.session_loss`."""
@@ -60,6 +63,8 @@ class Session(_Event, frozen=True, kw_only=True, tag="session"):
     """Score and loss of the compared calls that have a score."""
     nulls: dict[str, float] = {}
     """Loss in each slice of the null guards that the session belongs to."""
+    threshold: float | None = None
+    """Of a `whole` session: the threshold that it was served under."""
 
 
 class Relabelled(Session, frozen=True, kw_only=True, tag="relabelled"):
@@ -154,6 +159,16 @@ class PatternState(msgspec.Struct, frozen=True, kw_only=True):
     """Audited canary sessions on this step."""
     threshold: float | None = None
     """Lowest score of an answer that is served; None: any."""
+    stood: float | None = None
+    """The threshold at which it was live before the present one: where it returns to on an alarm; None: there is
+    none."""
+    settled: bool = False
+    """It has returned from a looser threshold: the present one stays for the rest of the trial."""
+    parts: int = 0
+    """Canaries of this trial that were not about the whole pattern at once: each has half of the error budget of the
+    one before."""
+    whole: int = 0
+    """Sessions seen whole since it is live."""
     in_shadow: Trail[Shadowed] | None = None
     in_service: Trail[Served] | None = None
     invalid: Guard | None = None
@@ -214,16 +229,16 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     at: float
     kind: str
-    """`state`, `share` (a canary step), `audit` (a warning begins or ends) or `mark` (evidence caught up with an
-    operator)."""
+    """`state`, `threshold` (a stricter one in live), `share` (a canary step), `audit` (a warning begins or ends) or
+    `mark` (evidence caught up with an operator)."""
     before: str
     after: str
     share: float
     """Share of sessions after the change."""
     reason: str
-    """Code: student_registered, gate_crossed, threshold_crossed, noisy_teacher, noise_test_crossed, ramp, carried_over,
-    canary_gate_crossed, futile, guard, invalid_output, no_answer, nulls:<slice>, guard_warns, guard_calm,
-    evidence_caught_up, operator."""
+    """Code: student_registered, gate_crossed, threshold_crossed, threshold_loosened, tightened:<alarm>, noisy_teacher,
+    noise_test_crossed, ramp, carried_over, canary_gate_crossed, futile, guard, invalid_output, no_answer,
+    nulls:<slice>, guard_warns, guard_calm, evidence_caught_up, operator."""
     actor: str
     """`gate`, `guard`, or the operator."""
     student: str

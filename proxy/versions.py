@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from .ramp import shares
 from .routes import Route
-from .rules import shares
 from .states import SERVING, PatternState
 
 

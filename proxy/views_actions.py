@@ -6,7 +6,7 @@ from math import floor
 
 from ..traffic.errors import BadInput
 from .operators import MOST_SHARE, check
-from .rules import allowed_share
+from .ramp import allowed_share
 from .states import SERVING, WAITING, PatternState
 
 

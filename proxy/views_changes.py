@@ -10,6 +10,8 @@ from .states import STATES
 REASONS = {
     "student_registered": "a student version exists",
     "gate_crossed": "proven in shadow",
+    "threshold_crossed": "a part that the student is sure of is proven",
+    "threshold_loosened": "a larger part is proven",
     "noisy_teacher": "the teacher disagrees with itself: a relative trial",
     "noise_test_crossed": "proven against the teacher's second answers",
     "ramp": "the next share is safe",
@@ -94,13 +96,20 @@ def change_view(change: Change, names: Mapping[str, str]) -> ChangeView:
         pattern=names.get(change.pattern_id, change.pattern_id or "everything"),
         text=_moved(change),
         tone=_tone(change),
-        reason=REASONS.get(change.reason, change.reason.replace("_", " ")),
+        reason=_reason(change.reason),
         figures=figures_of(change.evidence, change.before),
         actor=change.actor,
         student=change.student,
         key=f"change-{change.seq}",
         facts=tuple(Fact(name, _value(value)) for name, value in _flat(change.evidence, "")),
     )
+
+
+def _reason(code: str) -> str:
+    """In words. A code may have a part of its own after a colon: what alarmed."""
+    if code.startswith("tightened:"):
+        return f"back to the stricter threshold at once: {_reason(code.removeprefix('tightened:'))}"
+    return REASONS.get(code, code.replace("_", " "))
 
 
 def _moved(change: Change) -> str:

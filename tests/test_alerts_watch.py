@@ -10,6 +10,7 @@ from tutelage.proxy.alerts_watch import Budgets, Watch
 from tutelage.proxy.key_limits import Limits
 from tutelage.proxy.key_store import KeyBook
 from tutelage.proxy.metrics_workers import Noticeboard, Report
+from tutelage.proxy.operators import Wish
 
 
 class World:
@@ -43,9 +44,9 @@ def test_a_demotion_is_told_once(world: World) -> None:
     control.add_student()
     world.look()
     operate = control.plane.keeper.operate
-    operate(control.pattern, "promote", "ann", "let us see", force=True)
+    operate(control.pattern, Wish("promote", "ann", "let us see", force=True))
     assert world.look() == []
-    operate(control.pattern, "off", "ann", "too odd")
+    operate(control.pattern, Wish("off", "ann", "too odd"))
     [alert] = world.look()
     assert alert.kind == DEMOTED
     assert control.pattern in alert.title
@@ -57,8 +58,8 @@ def test_a_demotion_is_told_once(world: World) -> None:
 def test_what_happened_before_the_start_is_no_news(world: World) -> None:
     world.control.play(40)
     world.control.add_student()
-    world.control.plane.keeper.operate(world.control.pattern, "promote", "ann", "x", force=True)
-    world.control.plane.keeper.operate(world.control.pattern, "off", "ann", "x")
+    world.control.plane.keeper.operate(world.control.pattern, Wish("promote", "ann", "x", force=True))
+    world.control.plane.keeper.operate(world.control.pattern, Wish("off", "ann", "x"))
     assert world.look() == []
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fleet import GIVEN, bars_of, figure, row
-from benchmarks.fleet_bets import Bets, beta_bound, mixture_bound
+from benchmarks.fleet_bets import Bets, beta_bound, disproved
 from benchmarks.fleet_machine import Machine
 from benchmarks.fleet_naive import Naive
 from benchmarks.fleet_product import check
@@ -38,7 +38,8 @@ def test_fortunes_are_the_gates(risk: float) -> None:
 def test_bounds_are_the_products(losses: float, n: float) -> None:
     given = np.array([losses]), np.array([n])
     assert beta_bound(*given)[0] == pytest.approx(confidence_sequence(losses, n - losses).high, abs=1e-5)
-    assert mixture_bound(*given)[0] == pytest.approx(upper_bound(losses, n - losses), abs=1e-5)
+    bound = upper_bound(losses, n - losses)
+    assert disproved(*given, np.array([bound - 1e-9, bound + 1e-9])).tolist() == [[False, True]]
 
 
 def test_losses_have_the_risk_that_the_world_says() -> None:

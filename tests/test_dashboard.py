@@ -32,6 +32,7 @@ from tutelage.proxy import (
     views_students,
     views_trajectories,
 )
+from tutelage.proxy.operators import Wish
 from tutelage.proxy.pages import Pages
 
 TEMPLATES = Path(dashboard.__file__).parent / "templates"
@@ -143,7 +144,7 @@ def test_text_from_the_traffic_is_escaped(control_world: Any) -> None:
     evil = "<script>alert(1)</script>"
     answer = {"role": "assistant", "content": evil}
     control_world.play(3, answer=answer)
-    control_world.plane.keeper.operate(control_world.pattern, "off", evil, "<b>bold</b>")
+    control_world.plane.keeper.operate(control_world.pattern, Wish("off", evil, "<b>bold</b>"))
     pages = everything(control_world)
     assert all(evil not in html and "<b>bold" not in html for html in pages.values())
     assert "&lt;b&gt;bold" in pages["pattern.html"]

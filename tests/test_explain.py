@@ -33,10 +33,10 @@ OFF = after(Operator(action="off", actor="ada"), state=LIVE)
     [
         (PatternState(), "waiting for a student version"),
         (SHADOW, "canary after 52 more sessions in shadow if all agree"),
-        (CANARY, "live after 50 more audited sessions if all agree; 13% after 5 more"),
+        (CANARY, "live after 50 more audited sessions if all agree; 12% after 5 more"),
         (
             after(*sessions("canary", 15), state=CANARY),
-            "live after 35 more audited sessions if all agree; 80% once its worst case",
+            "live after 35 more audited sessions if all agree; 71% once its worst case",
         ),
         (LIVE, "demoted when M reaches 10,000 (now "),
         (after(*sessions("live", 3, 1.0), state=LIVE), "warning: audits are raised"),
@@ -49,7 +49,7 @@ OFF = after(Operator(action="off", actor="ada"), state=LIVE)
                 *sessions("canary", 75),
                 state=after(msgspec.structs.replace(NEW, single_turn=False), *sessions("shadow", 95)),
             ),
-            "live after 4 more audited sessions if all agree; 60% after 2 more",
+            "live after 4 more audited sessions if all agree; 54% once its worst case",
         ),
     ],
 )

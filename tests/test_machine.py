@@ -13,7 +13,7 @@ from tutelage.proxy.judged import JudgedGate
 from tutelage.proxy.machine import apply, decide, replay, reproduced
 from tutelage.proxy.noise import NoiseTest, SelfOdds
 from tutelage.proxy.options import RoutingOptions
-from tutelage.proxy.rules import allowed_share, shares
+from tutelage.proxy.ramp import allowed_share, shares
 from tutelage.proxy.states import (
     ACTIONS,
     STATES,
@@ -135,15 +135,15 @@ def test_the_share_rises_only_within_the_exposure_cap() -> None:
                 bound = upper_bound(0, i, 0.05)
                 risen.append((i, transition.share))
                 assert transition.share * bound <= 0.025
-                assert transition.share * upper_bound(0, i - 5, 0.05) > 0.025
-    assert [share for _, share in risen] == [0.13, 0.17, 0.22, 0.28, 0.36, 0.46]
+                assert transition.share * upper_bound(0, i - 1, 0.05) > 0.025
+    assert [share for _, share in risen] == [0.12, 0.13, 0.15, 0.17, 0.20, 0.23, 0.27, 0.31, 0.36, 0.41, 0.47]
     assert risen[0][0] > 10
 
 
 def test_of_single_turn_patterns_shadow_counts_for_the_worst_case() -> None:
     state = in_canary(epsilon=0.05)
     _, seen = run(sessions("canary", *[0.0] * 5), state)
-    assert [(t.share, t.reason) for t in seen] == [(0.6, "ramp")]
+    assert [(t.share, t.reason) for t in seen] == [(0.62, "ramp")]
     assert run(sessions("canary", *[0.0] * 4), state)[1] == []
 
 
@@ -159,13 +159,13 @@ def test_a_futile_student_is_blocked_in_shadow_and_in_canary() -> None:
 
 def test_the_guard_warns_calms_down_and_demotes() -> None:
     state = in_live(epsilon=0.05)
-    assert shares(state) == (1.0, 0.0, 0.02)
+    assert shares(state) == (1.0, 0.0, 0.0125)
     state, seen = run(sessions("live", 1.0), state)
     assert [(t.kind, t.reason) for t in seen] == [("audit", "guard_warns")]
     assert shares(state).audit == 1.0
     state, seen = run(sessions("live", *[0.0] * 80), state)
     assert [t.reason for t in seen] == ["guard_calm"]
-    assert shares(state).audit == 0.02
+    assert shares(state).audit == 0.0125
     state, seen = run(sessions("live", *[1.0] * 10), state)
     assert [t.reason for t in seen] == ["guard_warns", "guard"]
     assert state.state == "quarantined"
@@ -248,7 +248,7 @@ def test_promotion_beyond_the_evidence_is_marked_until_the_evidence_catches_up()
     assert state.canary is not None
     caught, seen = run(sessions("canary", *[0.0] * 60), state)
     assert [(t.kind, t.reason, t.forced) for t in seen] == [("mark", "evidence_caught_up", False)]
-    assert (caught.state, caught.forced, shares(caught).audit) == ("live", False, 0.02)
+    assert (caught.state, caught.forced, shares(caught).audit) == ("live", False, 0.0125)
 
 
 def test_a_forced_student_that_turns_out_bad_must_go() -> None:
@@ -433,7 +433,7 @@ def test_new_options_take_effect_through_an_event() -> None:
     ("event", "message"),
     [
         (msgspec.structs.replace(NEW, version="lamp@2"), "a machine|machine"),
-        (Session(kind="nightly", session="s", loss=0.0), "shadow, canary or live"),
+        (Session(kind="nightly", session="s", loss=0.0), "shadow, canary, live or whole"),
         (Session(kind="live", session="s", loss=2.0), "loss lies in"),
         (says("explode"), "promote, share, hold, demote"),
         (says("share", share=1.0), "lies in"),
@@ -455,6 +455,7 @@ BEGINNINGS: list[list[Event]] = [
 EVENT = st.one_of(
     st.builds(Session, kind=st.sampled_from(["shadow", "canary", "live"]), session=st.just("s"), loss=st.floats(0, 1)),
     st.builds(Session, kind=st.sampled_from(["shadow", "canary", "live"]), session=st.just("s"), loss=st.just(0.0)),
+    st.builds(Session, kind=st.just("whole"), session=st.just("w"), loss=st.just(0.0), threshold=st.just(-0.1)),
     st.builds(lambda n, bad: Invalid(n=n, bad=min(n, bad)), st.integers(0, 20), st.integers(0, 3)),
     st.builds(Passed, n=st.integers(0, 300)),
     st.builds(lambda action, share: says(action, share=share), st.sampled_from(ACTIONS), st.floats(0.01, 0.80)),
@@ -496,7 +497,7 @@ def test_a_share_set_by_hand_stays_and_is_marked_beyond_the_evidence(
 
 def test_a_share_set_by_hand_is_let_go_by_resume() -> None:
     live, seen = run([says("share", share=0.4), *sessions("canary", 0.0)], in_live())
-    assert (live.state, live.share, live.step, live.forced, live.held) == ("canary", 0.4, 5, False, True)
+    assert (live.state, live.share, live.step, live.forced, live.held) == ("canary", 0.4, 9, False, True)
     assert [(one.before, one.after, one.share) for one in seen] == [("live", "canary", 0.4)]
     back, seen = run([says("resume")], live)
     assert (back.state, back.share, seen[0].reason) == ("live", 1.0, "canary_gate_crossed")

@@ -6,6 +6,7 @@ import duckdb
 import msgspec
 import pytest
 
+from tutelage.proxy.operators import Wish
 from tutelage.proxy.pattern_editor import PatternEditor
 from tutelage.traffic import pattern_plans
 from tutelage.traffic.errors import BadInput
@@ -98,7 +99,7 @@ def test_an_undo_under_a_serving_student_needs_force_too(control_world: Any) -> 
     )
     StudentRegister(world.data).publish(world.data.root / "draft", manifest)
     world.idle()
-    keeper.operate(made.pattern_id, "promote", "ann", "a trial", force=True)
+    keeper.operate(made.pattern_id, Wish("promote", "ann", "a trial", force=True))
     assert keeper.board.state(made.pattern_id).state == "canary"
     with pytest.raises(BadInput, match=r"A student serves .*--force"):
         keeper.edit_patterns(pattern_plans.undo, "ann")

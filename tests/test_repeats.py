@@ -52,7 +52,7 @@ def test_an_equal_student_of_a_noisy_teacher_gets_to_the_canary_and_no_further(t
     assert (trial.state.state, trial.state.k, trial.state.relative.n) == ("shadow", 2, 0)
     (first,) = trial.heard(Noisy)
     assert (first.seen.repeats, first.seen.disagreements, first.seen.k) == (40, 20.0, 2)
-    assert trial.world.plane.keeper.board.doubted() == [trial.world.pattern]
+    assert trial.world.plane.keeper.board.hearing.doubted() == [trial.world.pattern]
     trial.round(40)
     state = trial.state
     assert (state.state, state.relative.n, state.relative.mean) == ("canary", 40, 0.0)

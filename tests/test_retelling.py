@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tutelage.proxy.operators import Wish
+
 
 @pytest.fixture
 def world(control_world: Any) -> Any:
@@ -14,9 +16,9 @@ def world(control_world: Any) -> Any:
     world.play(15, route="student", student=world.version)
     world.label("audit")
     world.idle()
-    world.plane.keeper.operate(world.pattern, "promote", "ada", "I know it", force=True)
-    world.plane.keeper.operate(world.pattern, "share", "ada", "not all at once", share=0.5)
-    world.plane.keeper.operate(world.pattern, "hold", "ada", "")
+    world.plane.keeper.operate(world.pattern, Wish("promote", "ada", "I know it", force=True))
+    world.plane.keeper.operate(world.pattern, Wish("share", "ada", "not all at once", share=0.5))
+    world.plane.keeper.operate(world.pattern, Wish("hold", "ada", ""))
     return world
 
 
@@ -24,8 +26,8 @@ def test_the_log_tells_everything(world: Any) -> None:
     found = world.plane.keeper.retell()
     assert found.differences == []
     assert found.equal
-    assert (found.machines, found.transitions) == (1, 5)
-    assert found.reproduced == 2  # gate_crossed and ramp; the others were the student's arrival and an operator
+    assert (found.machines, found.transitions) == (1, 6)
+    assert found.reproduced == 3  # gate_crossed and two of ramp; the others were the student's arrival and an operator
     assert found.events > 60
     world.reopen()
     world.idle()

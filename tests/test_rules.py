@@ -2,9 +2,10 @@
 
 import msgspec
 import pytest
+from route_states import CROSSED, FUTILE, GATE, rung, serving, shadow
 
 from tutelage.proxy.evidence import Served, Shadowed, Trail
-from tutelage.proxy.gate import Gate, alpha_for, upper_bound
+from tutelage.proxy.gate import alpha_for
 from tutelage.proxy.guard import Guard
 from tutelage.proxy.judged import JudgedGate
 from tutelage.proxy.nulls import Nulls
@@ -13,35 +14,13 @@ from tutelage.proxy.rules import (
     alarm,
     fresh_service,
     fresh_shadow,
-    justified,
-    next_step,
     proof,
     ready,
-    shares,
-    worst_case,
 )
 from tutelage.proxy.states import PatternState
-from tutelage.proxy.threshold import CALIBRATION, Ladder
+from tutelage.proxy.threshold import Ladder
 
-GATE = Gate(epsilon=0.05, alpha=0.03)
-CROSSED, FUTILE = GATE.fold([0.0] * 120), GATE.fold([1.0] * 20)
 ALARMED = Nulls(guards={"empty:a.b": Guard(epsilon=0.2, alarmed_at=3)})
-
-
-def shadow(gate: Gate, ladder: Ladder | None = None, **fields: object) -> PatternState:
-    bundle = Shadowed(gate=gate, ladder=ladder)
-    state = PatternState(state="shadow", student="a@1", k=1, in_shadow=Trail(base=bundle, now=bundle))
-    return msgspec.structs.replace(state, **fields)
-
-
-def serving(gate: Gate, clean: int = 0, guard: Guard | None = None, **fields: object) -> PatternState:
-    bundle = Served(canary=gate, guard=guard or Guard(epsilon=0.05), clean=clean)
-    state = shadow(fields.pop("proven", GATE), state="canary", in_service=Trail(base=bundle, now=bundle))  # type: ignore[arg-type]
-    return msgspec.structs.replace(state, **fields)
-
-
-def rung(threshold: float, gate: Gate, passed: int) -> Ladder:
-    return Ladder(epsilon=0.05, alpha=0.01, n=300, scored=CALIBRATION, grid=(threshold,), gates=(gate,), passed=passed)
 
 
 def test_a_trial_spends_its_part_of_alpha_once() -> None:
@@ -113,47 +92,6 @@ def test_a_part_is_carried_over_only_where_that_part_is_proven() -> None:
     assert proof(msgspec.structs.replace(state, threshold=-0.1)) == "carried_over"
     assert proof(msgspec.structs.replace(state, threshold=-0.3)) == ""
     assert proof(msgspec.structs.replace(state, threshold=None)) == ""
-
-
-def test_what_justifies_a_state() -> None:
-    assert justified(serving(GATE, proven=CROSSED))
-    assert not justified(serving(GATE))
-    assert not justified(serving(GATE, proven=CROSSED, state="live"))
-    assert justified(serving(CROSSED, state="live"))
-
-
-def test_the_worst_case_pools_shadow_only_where_the_student_cannot_cause_what_it_is_asked() -> None:
-    clean = GATE.fold([0.0] * 20)
-    assert worst_case(serving(clean, proven=CROSSED)) == upper_bound(0, 20)
-    assert worst_case(serving(clean, proven=CROSSED, single_turn=True)) == upper_bound(0, 140)
-    assert worst_case(serving(clean, single_turn=True)) == upper_bound(0, 20)  # nothing is proven there
-    assert worst_case(shadow(CROSSED)) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("clean", "on_step", "step"), [(4, 4, 0), (30, 4, 0), (30, 5, 2), (60, 60, 5), (70, 5, 5), (500, 500, 8)]
-)
-def test_steps_follow_the_cap(clean: int, on_step: int, step: int) -> None:
-    assert next_step(serving(GATE.fold([0.0] * clean), step_sessions=on_step)) == step
-
-
-def test_a_share_never_falls_and_needs_a_fortune() -> None:
-    lost = GATE.fold([1.0, *[0.0] * 20])
-    assert lost.log_wealth < 0
-    assert next_step(serving(lost, step=2, step_sessions=30)) == 2
-    tight = RoutingOptions(exposure_share=0.1)
-    assert next_step(serving(GATE.fold([0.0] * 100), step_sessions=100, options=tight)) == 0
-
-
-def test_shares_of_each_state() -> None:
-    assert shares(shadow(GATE)) == (0.0, 1.0, 0.0)
-    assert shares(serving(GATE, share=0.4)) == (0.4, 0.0, 1.0)
-    live = serving(GATE, state="live")
-    assert shares(live).audit == 0.02
-    assert shares(msgspec.structs.replace(live, warned=True)).audit == 1.0
-    assert shares(msgspec.structs.replace(live, forced=True)).audit == 1.0
-    assert shares(serving(GATE, state="blocked")) == (0.0, 0.02, 0.0)
-    assert shares(serving(GATE, state="off", share=0.4)) == (0.0, 0.0, 0.0)
 
 
 def test_a_judges_word_must_be_proven_too() -> None:

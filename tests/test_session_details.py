@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tutelage.proxy.evidence import KEEP
+from tutelage.proxy.operators import Wish
 from tutelage.proxy.session_details import Spoken, details, differing, said_since
 from tutelage.proxy.shadow import Label
 from tutelage.proxy.verdicts import PairKey, person_says
@@ -46,7 +47,7 @@ def test_losses_scores_and_slices_of_a_session(world: Any) -> None:
 def test_the_score_of_a_served_answer_is_the_calls(world: Any) -> None:
     world.play(1, route="student", student=world.version, confidence=-0.5)
     assert world.plane.keeper.tasks("audit", 10) == []  # nothing is audited before the canary
-    world.plane.keeper.operate(world.pattern, "promote", "tester", "", force=True)
+    world.plane.keeper.operate(world.pattern, Wish("promote", "tester", "", force=True))
     (task,) = world.plane.keeper.tasks("audit", 10)
     world.plane.keeper.deliver(Label(task, 0.0, "same", 1, task.answer, world.now, 5.0))
     world.plane.catch_up()
