@@ -4,7 +4,9 @@ All speeds are per second of CPU time, over all threads of the process. That mak
 does other work meanwhile; with N cores and nothing beside it, the speed by the clock is up to N times as much.
 """
 
+import itertools
 import os
+import random
 import resource
 import sys
 import time
@@ -18,6 +20,11 @@ import msgspec
 
 from tutelage.serving.engine import Engine, Generation
 from tutelage.serving.threads import quiet_threads
+
+from .serving_turns import Load, compared
+
+_ENDLESS = "root ::= . root"
+"""Any text without an end: answers that end sooner would leave the batch, which `generate` is not allowed to either."""
 
 
 @dataclass
@@ -33,16 +40,26 @@ class Task:
     full: list[list[int]]
     internalised: list[list[int]]
     short: list[list[int]]
-    """Prompts of some tokens, for what does not depend on them."""
+    """Prompts of some tokens, for what does not depend on them: the constraint and the turns."""
     grammar: str
     tokens: int
     """Written per answer."""
     at_once: list[int]
     threads: int = 0
     slots: int = 8
+    written_after: str = "internalised"
+    """Behind which prompts tokens are written: `internalised` or `short`."""
     used: int = 0
     """How many of the adapters the calls take in turn; 0: all."""
+    loads: list[tuple[int, int]] = field(default_factory=list)
+    """For `turns`: clients, and calls of each."""
     parts: list[str] = field(default_factory=lambda: ["first", "decode", "calls", "constraint"])
+
+    @property
+    def written(self) -> list[list[int]]:
+        """Prompts behind which tokens are written, as many as are ever at once; they may repeat."""
+        some: list[list[int]] = getattr(self, self.written_after)
+        return [some[number % len(some)] for number in range(max(self.at_once))]
 
 
 @dataclass(frozen=True)
@@ -102,13 +119,13 @@ class Bench:
         return found
 
     def decode(self) -> dict[str, Any]:
-        """Tokens behind prompts that have been read; as many calls as are at once."""
+        """Tokens behind prompts that have been read; as many calls as are at once. `generate` makes one call of all."""
         found = {}
         for at_once in self._task.at_once:
             calls = 1 if self._batched else at_once
-            prompts = [self._task.short[number % len(self._task.short)] for number in range(calls)]
+            prompts = self._task.written[:calls]
             read = self.spend(prompts, calls, 1)
-            spent = self.spend(prompts, calls, self._task.tokens)
+            spent = self.spend(prompts, calls, self._task.tokens, _ENDLESS)
             if self._batched:
                 # It keeps no cache between calls: what reading and the first tokens took is taken off.
                 cpu, wall = spent.cpu_s - read.cpu_s, spent.wall_s - read.wall_s
@@ -136,6 +153,19 @@ class Bench:
                 costs[name].append(spent.cpu_s / max(1, spent.written))
         free, held = (sorted(costs[name])[rounds // 2] for name in ("free", "held"))
         return {"free_cpu_s": free, "held_cpu_s": held, "slower": held / free - 1}
+
+    def turns(self) -> dict[str, Any]:
+        """Calls for many adapters through the schedule, beside calls for one."""
+        short, fresh = self._task.short, itertools.count()
+
+        def write(adapter: str) -> Generation:
+            # The tokens of the short prompts in an order that was never read before.
+            number = next(fresh)
+            prompt = random.Random(number).sample(short[number % len(short)], len(short[0]))
+            return self._ask(prompt, adapter, None, self._task.tokens)
+
+        loads = [Load(*one) for one in self._task.loads]
+        return compared(write, self._names, self._task.slots, loads, cpu_s)
 
 
 def run(task: Task) -> dict[str, Any]:
@@ -170,7 +200,7 @@ def _asking(engine: Engine) -> Ask:
 
 
 def _generate(task: Task, adapters: dict[str, Path]) -> Ask:
-    """transformers' own `generate` on one prompt repeated: its batches are what `at_once` is for the engines."""
+    """transformers' own `generate`, all prompts in one batch: that is to it what `at_once` is to the engines."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -179,20 +209,22 @@ def _generate(task: Task, adapters: dict[str, Path]) -> Ask:
     for name, path in list(adapters.items())[:1]:
         model = PeftModel.from_pretrained(model, str(path), adapter_name=name)
     model.eval()
+    longest = max(map(len, task.written))
+    # Padded on the left, as a batch of prompts of different lengths must be.
+    batch = torch.tensor([[0] * (longest - len(one)) + one for one in task.written])
+    mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in task.written])
 
     def ask(prompt: Sequence[int], adapter: str, grammar: str | None, tokens: int) -> Generation:
-        batch = torch.tensor([list(prompt)] * max(task.at_once))
         with torch.inference_mode():
             made = model.generate(
                 input_ids=batch,
-                attention_mask=torch.ones_like(batch),
+                attention_mask=mask,
                 max_new_tokens=tokens,
                 min_new_tokens=tokens,
                 do_sample=False,
                 pad_token_id=0,
             )
-        count = made[:, len(prompt) :].numel()
-        return Generation("", count, len(prompt) * len(batch), 0.0, 0.0, "length")
+        return Generation("", made[:, longest:].numel(), int(mask.sum()), 0.0, 0.0, "length")
 
     return ask
 

@@ -51,6 +51,11 @@ def test_an_engine_is_measured_in_a_process_of_its_own(tiny_gguf: Path, tmp_path
     assert found["calls"]["2"]["per_s"] > 0
     assert {"free_cpu_s", "held_cpu_s", "slower"} == set(found["constraint"])
     assert found["memory_mb"] > 10
+    loads: dict[str, Any] = {"parts": ["turns"], "loads": [(4, 1)]}
+    [told] = measured(Task("llama", str(tiny_gguf), files, [], [], prompts, "", 4, [2], 1, slots=2, **loads))[
+        "turns"
+    ].values()
+    assert min(told["one_cpu_s"], told["turns_cpu_s"], told["mixed_cpu_s"]) > 0
 
 
 def test_the_bars_are_ratios_of_the_figures() -> None:
@@ -60,12 +65,12 @@ def test_the_bars_are_ratios_of_the_figures() -> None:
     first = {"full": {"first_token_cpu_s": 6.0}, "internalised": {"first_token_cpu_s": 1.0}}
     raw = {
         "llama": {**decode(40.0), "first": first, "constraint": {"slower": 0.2}},
-        "llama 16": decode(10.0),
+        "llama 16": {"turns": {"128 x 1": {"slower": 0.05}, "32 x 4": {"slower": 0.2}}},
         "llama 16 loaded": decode(38.0),
         "generate 8": decode(10.0),
     }
     found = [(round(bar.value, 6), bar.ok) for bar in bars_of(raw)]
-    assert found == [(4.0, True), (0.2, False), (0.05, True), (0.75, False), (6.0, True)]
+    assert found == [(4.0, True), (0.2, False), (0.05, True), (0.05, True), (0.2, False), (6.0, True)]
 
 
 def test_it_says_where_it_looked_for_traffic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
