@@ -2,17 +2,19 @@
 
 import random
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import msgspec
 import pytest
 
-from tutelage.proxy.event_log import EventLog
+from tutelage.proxy.event_log import EventLog, event_entry, transition_entry
 from tutelage.proxy.explain import explain
-from tutelage.proxy.machines import Machines
+from tutelage.proxy.machine import apply
+from tutelage.proxy.options import RoutingOptions
 from tutelage.proxy.sessions import SessionLoss
 from tutelage.proxy.shadow import Label
-from tutelage.proxy.states import Session
+from tutelage.proxy.states import Event, PatternState, Session, StudentRegistered, Transition
 from tutelage.proxy.verdicts import PairKey, Said, person_says, say
 
 
@@ -144,26 +146,36 @@ KNOWS, SURE = -0.5, -0.05
 """The student errs below the first score, and only there; the second is high enough for any threshold."""
 
 
+@cache
+def story_of(version: str, options: RoutingOptions, at: float) -> tuple[tuple[Event, tuple[Transition, ...]], ...]:
+    """From the first session in shadow to live with a threshold: each event and what followed from it."""
+    rng, found, state = random.Random(1), [], PatternState()
+    event: Event = StudentRegistered(at=at, version=version, epsilon=0.10, single_turn=True, options=options)
+    while state.state != "live":
+        state, changes = apply(state, event)
+        found.append((event, tuple(changes)))
+        score = -rng.random() if state.state == "shadow" else SURE
+        wrong = float(score < KNOWS and rng.random() < 0.3)
+        event = Session(at=at, kind=state.state, session=f"s{len(found)}", loss=wrong, items=((score, wrong),))
+    assert state.threshold is not None
+    return tuple(found)
+
+
 @pytest.fixture
 def in_part(control_world: Any) -> Any:
     """A world in which the student is live with a threshold, and every session is looked at whole."""
     world = control_world
     world.options = replace(world.options, routing=replace(world.options.routing, loosen_share=1.0))
-    world.reopen()
     world.play(40)
-    world.add_student()
-    rng, key = random.Random(1), (world.pattern, world.version)
-    machines = Machines(EventLog(world.plane.store), lambda *_: None)
-    n = 0
-    while (state := machines.state(key)).state != "live":
-        n += 1
-        score = -rng.random() if state.state == "shadow" else SURE
-        wrong = float(score < KNOWS and rng.random() < 0.3)
-        told = Session(at=world.now, kind=state.state, session=f"s{n}", loss=wrong, items=((score, wrong),))
-        machines.hear(key, told)
-    assert state.threshold is not None
+    entries = []
+    for event, changes in story_of(world.version, world.options.routing, world.now):
+        key = world.pattern, world.version
+        entries += [event_entry(key, event), *(transition_entry(key, change) for change in changes)]
+    EventLog(world.plane.store).append(entries)
     world.reopen()
+    world.add_student()
     world.idle()
+    assert world.plane.keeper.board.state(world.pattern).state == "live"
     return world
 
 

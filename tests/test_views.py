@@ -16,7 +16,7 @@ from tutelage.proxy.states import PatternState, StudentRegistered
 from tutelage.proxy.student_runs import HISTORY
 from tutelage.proxy.views_actions import actions_of
 from tutelage.proxy.views_changes import change_of, change_view
-from tutelage.proxy.views_evidence import EvidenceBook
+from tutelage.proxy.views_evidence import MOST_AT_ONCE, EvidenceBook
 from tutelage.proxy.views_health import health_page
 from tutelage.proxy.views_messages import LONGEST_TEXT, message_view
 from tutelage.proxy.views_overview import overview_page
@@ -140,6 +140,25 @@ def test_the_drawn_evidence_is_that_of_the_board(control_world: Any) -> None:
     again = book.series(control_world.pattern, control_world.version)
     assert len(again.canary) == len(series.canary) + 5, "only the new events are folded"
     assert again.canary[: len(series.canary)] == series.canary
+
+
+def test_no_page_waits_for_the_evidence_of_thousands_of_sessions(control_world: Any) -> None:
+    busy(control_world)
+    site, store = site_of(control_world), control_world.plane.store
+    pattern, version = control_world.pattern, control_world.version
+    assert pattern_page(site, EvidenceBook(store), pattern).plots
+    session = json.dumps({"event": "session", "at": 1.0, "kind": "audit", "session": "s", "loss": 0.0, "calls": 1})
+    store.execute(
+        "INSERT INTO route_events SELECT (SELECT max(seq) FROM route_events) + 1 + n, 1.0, ?, ?, 'session', ?, '' "
+        f"FROM range({MOST_AT_ONCE}) r(n)",
+        [pattern, version, session],
+    )
+    book = EvidenceBook(store)
+    assert book.far_behind(pattern, version)
+    assert pattern_page(site, book, pattern).plots == ()
+    book.series(pattern, version)
+    assert not book.far_behind(pattern, version)
+    assert pattern_page(site, book, pattern).plots
 
 
 def test_a_changed_label_redraws_the_evidence(control_world: Any) -> None:
@@ -302,3 +321,6 @@ def test_what_changed_in_words() -> None:
     row: dict[str, Any] = {"seq": 1, "at": 60.0, "pattern_id": "", "kind": "switch", "before": "on", "after": "off"}
     view = change_view(change_of({**row, "reason": "an incident", "actor": "ada", "student": ""}), {})
     assert (view.pattern, view.text, view.tone, view.reason) == ("everything", "on → off", "bad", "an incident")
+    moved = {"kind": "threshold", "before": "live", "after": "live", "reason": "tightened:guard", "actor": "guard"}
+    view = change_view(change_of({**row, **moved, "student": "a@1"}), {})
+    assert view.reason == "back to the stricter threshold at once: the guard raised the alarm"
