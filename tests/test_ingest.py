@@ -348,6 +348,21 @@ def test_calls_that_were_waiting_get_their_pattern_later(store: Store, make_call
     ]
 
 
+@pytest.mark.parametrize("first", [2, 5])
+def test_calls_that_settle_in_their_own_batch_are_stored_with_their_pattern(
+    store: Store, make_call: Make, first: int
+) -> None:
+    calls = [make_call([{"role": "user", "content": f"{n}"}], HELLO, started_at=float(n)) for n in range(5)]
+    stored: list[Any] = []
+    ingest = Ingest(store, Oracle(), on_stored=lambda rows: stored.extend(rows["pattern_id"].to_pylist()))
+    for batch in (calls[:first], calls[first:]):
+        ingest.apply([encode(call) for call in batch], {})
+    assert stored == [None] * (2 if first == 2 else 0) + ["p_1"] * (3 if first == 2 else 5)
+    assert store.rows("SELECT DISTINCT pattern_id, agent_id FROM calls") == [("p_1", "a_1")]
+    assert store.rows("SELECT DISTINCT agent_id FROM trajectories") == [("a_1",)]
+    assert store.rows("SELECT pattern_id, sum(calls) FROM traffic_hours GROUP BY ALL") == [("p_1", 5)]
+
+
 def test_after_a_restart_waiting_calls_are_shown_again(store: Store, make_call: Make) -> None:
     records = [make_call([{"role": "user", "content": f"{n}"}], HELLO, started_at=float(n)) for n in range(3)]
     Ingest(store, Oracle(patience=5)).apply([encode(record) for record in records], {})

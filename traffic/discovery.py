@@ -108,8 +108,8 @@ class Discovery:
             self._use(pattern_id)
         self._waiting: OrderedDict[tuple[str, bool], _Waiting] = OrderedDict()
         self._characters = 0
-        self._places: dict[tuple[str, str, str], PatternEntry] = {}
-        """Patterns as they were found, since the registry changed."""
+        self._places: dict[tuple[str, str, str], tuple[PatternEntry, Recognised | None]] = {}
+        """Patterns as they were found, since the registry changed; with the place of calls unless it was edited."""
         self._places_of = 0
         self._settled: list[Assignment] = []
         self._new: list[PatternEntry] = []
@@ -149,15 +149,17 @@ class Discovery:
             self._places.clear()
             self._places_of = self.registry.revision
         key = facts.key, facts.system, hint
-        entry = self._places.get(key)
-        if entry is None and (entry := self._find(facts, hint)) is not None:
+        known = self._places.get(key)
+        if known is None and (entry := self._find(facts, hint)) is not None:
             if len(self._places) >= self._max_keys:
                 self._places.clear()
-            self._places[key] = entry
-        if entry is None:
+            place = self._placed(entry, facts)
+            known = self._places[key] = entry, place if place.pattern_id == entry.pattern_id else None
+        if known is None:
             return None
+        entry, place = known
         self._use(entry.pattern_id)
-        return self._placed(entry, facts)
+        return place or self._placed(entry, facts)
 
     def _use(self, pattern_id: str) -> None:
         if pattern_id in self._used:

@@ -114,6 +114,17 @@ def _tools_of(body: dict[str, Any]) -> _Tools:
     return _tools_in(_encode(tools)) if isinstance(tools, list) else _Tools("", ())
 
 
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def _each(tools: bytes) -> list[bytes]:
+    """The texts of a list's elements."""
+    try:
+        return [bytes(tool) for tool in _split(tools)]
+    except msgspec.MsgspecError:  # a lone surrogate
+        return [json.dumps(tool).encode() for tool in json.loads(tools)]
+
+
 def _encode(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
@@ -124,11 +135,14 @@ def _encode(value: Any) -> bytes:
 @lru_cache(maxsize=256)
 def _tools_in(encoded: bytes) -> _Tools:
     """Name, schema and description of each tool, the latter with times and ids masked like a prompt."""
-    pairs = sorted(_tool(tool) for tool in json.loads(encoded))
+    pairs = sorted(map(_tool, _each(encoded)))
     return _Tools(digest("tools", *(part for pair in pairs for part in pair)), tuple(name for name, _ in pairs))
 
 
-def _tool(tool: Any) -> tuple[str, bytes]:
+@lru_cache(maxsize=2048)
+def _tool(encoded: bytes) -> tuple[str, bytes]:
+    """One tool; the tool sets of an agent have most of their tools in common."""
+    tool = json.loads(encoded)
     if not isinstance(tool, dict):
         return "", canonical(tool)
     inner = tool.get("function", tool)

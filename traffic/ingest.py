@@ -31,6 +31,7 @@ from .discovery import Assignment, Recognised
 from .facts import Facts, facts_of
 from .incoming import decode_incoming
 from .messages import named
+from .newest import answered_as
 from .novelty import Novelty
 from .parentage import Parentage
 from .parse import Given, Parsed, Parser
@@ -235,6 +236,7 @@ class Ingest:
             self.store.pour(INSERT_MESSAGES, messages_table(lacking))
         if toolsets:
             self.store.pour(INSERT_TOOLSETS, toolsets_table(toolsets))
+        settled = self._settle(rows)
         if rows:
             self._mark_retried(rows)
             calls = self._calls = calls_table(rows)
@@ -242,7 +244,7 @@ class Ingest:
             rollup.count(self.store, calls)
             self._write_runs(rows)
             memory.parentage.link(rows)
-        self._write_patterns()
+        self._write_patterns(settled)
         return len(lacking)
 
     def _write_runs(self, rows: list[Row]) -> None:
@@ -260,19 +262,30 @@ class Ingest:
         if stored := repeated - {row.step.call_id for row in rows}:
             ids = ids_table(stored)
             with rollup.moving(self.store, ids):
-                self.store.bulk(MARK_RETRIED, ids)
+                self.store.pour(MARK_RETRIED, ids)
 
-    def _write_patterns(self) -> None:
-        if self.recogniser is not None:
-            self._settled += self.recogniser.settled()
-            self._patterns += self.recogniser.new_patterns()
+    def _settle(self, rows: list[Row]) -> list[Assignment]:
+        """Take what the recogniser has found out; returns what has to be changed in the store for it.
+
+        Calls of this batch are not among that: they get their place before they are stored.
+        """
+        if self.recogniser is None:
+            return self._settled
+        self._settled += self.recogniser.settled()
+        self._patterns += self.recogniser.new_patterns()
+        places = {item.call_id: Recognised(item.pattern_id, item.agent_id) for item in self._settled}
+        for row in rows if places else ():
+            row.found = places.pop(row.step.call_id, row.found)
+        return [item for item in self._settled if item.call_id in places]
+
+    def _write_patterns(self, settled: list[Assignment]) -> None:
         if self._patterns:
-            self.store.bulk(INSERT_PATTERNS, patterns_table(self._patterns))
-        if self._settled:
-            batch = pa.Table.from_pylist([item._asdict() for item in self._settled])
-            with rollup.moving(self.store, ids_table(item.call_id for item in self._settled)):
-                self.store.bulk(UPDATE_PATTERNS, batch)
-                self.store.bulk(UPDATE_AGENTS, batch)
+            self.store.pour(INSERT_PATTERNS, patterns_table(self._patterns))
+        if settled:
+            batch = pa.Table.from_pylist([item._asdict() for item in settled])
+            with rollup.moving(self.store, ids_table(item.call_id for item in settled)):
+                self.store.pour(UPDATE_PATTERNS, batch)
+                self.store.pour(UPDATE_AGENTS, batch)
 
     def _save_positions(self, positions: Mapping[str, int]) -> None:
         saved = self._remembered().positions
@@ -313,10 +326,5 @@ class _Memory:
 
     def _given(self, caller: str, name: str) -> Given | None:
         """The stored answer that the provider gave this name."""
-        sql = """
-            SELECT m.message_id, m.depth, m.body FROM calls c JOIN messages m ON m.message_id = c.response_id
-            WHERE c.caller = ? AND c.upstream_id = ? ORDER BY c.started_at DESC LIMIT 1
-        """
-        for answer_id, depth, body in self._store.rows(sql, [caller, name]):
-            return Given(named(answer_id.hex, loads(body)), depth)
-        return None
+        found = answered_as(self._store, caller, name)
+        return None if found is None else Given(named(found.message_id.hex, loads(found.body)), found.depth)

@@ -16,7 +16,9 @@ import msgspec
 from .answers import as_object, clean, dump
 from .cache import Generations, Sequel
 from .canonical import ROOT, canonical_message, loads, name_of, toolset_id
+from .echoes import is_echo
 from .outcomes import begins_like_error, looks_like_error
+from .tool_lists import ToolList
 from .usual import usual
 
 Message = dict[str, Any]
@@ -61,13 +63,14 @@ class Toolset(NamedTuple):
     toolset_id: str
     body: str
     names: list[str]
-    tools: Any
+    tools: ToolList
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):
-    """An answer by name, with its canonical bytes: what the next request is expected to begin with."""
+    """An answer by name, with its text and its canonical bytes: what the next request is expected to begin with."""
 
     named: Named
+    text: bytes
     content: bytes
 
 
@@ -111,11 +114,12 @@ class Messages:
         parent = before.message_id
         for raw in raws:
             text = bytes(raw)
-            read = _read(text)
-            if said is not None and read.content == said.content:
+            if said is not None and is_echo(text, said.text):
                 named = said.named
             else:
-                named = self._named(parent, depth, text, read)
+                read = _read(text)
+                again = said is not None and read.content == said.content
+                named = said.named if said is not None and again else self._named(parent, depth, text, read)
             said = None
             chain.append(named)
             parent, depth = named.message_id, depth + 1
@@ -124,7 +128,7 @@ class Messages:
     def say(self, raw: bytes, parent: str, depth: int) -> Said:
         """Name an answer; see `chain`."""
         read = _read(raw)
-        return Said(self._named(parent, depth, raw, read), read.content)
+        return Said(self._named(parent, depth, raw, read), raw, read.content)
 
     def chain_of(self, messages: Iterable[Message], parent: str = ROOT, depth: int = 0) -> list[Named]:
         """`chain` for messages that were put together here and have no text yet."""
@@ -151,7 +155,8 @@ class Messages:
             tools = loads(raw)
             if not isinstance(tools, list) or not tools or not all(isinstance(tool, dict) for tool in tools):
                 return None
-            toolset = Toolset(toolset_id(tools), raw.decode(), [_tool_name(tool) for tool in tools], tools)
+            names = [_tool_name(tool) for tool in tools]
+            toolset = Toolset(toolset_id(tools), raw.decode(), names, ToolList(tools))
             self._tools[raw] = self._toolsets[toolset.toolset_id] = toolset
         return toolset
 

@@ -15,7 +15,7 @@ Long requests are compared where they lie, inside the journal's payloads; copyin
 """
 
 from collections import OrderedDict
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -50,6 +50,25 @@ def body_of(text: bytes | memoryview) -> Body:
             return Body(within, start, start + len(text))
         text = bytes(text)
     return Body(text, 0, len(text))
+
+
+class Place(NamedTuple):
+    """A part of a body: the bytes from `start` to `stop` of the same `within`."""
+
+    start: int
+    stop: int
+
+
+def place_of(body: Body, part: msgspec.Raw) -> Place | None:
+    """Where a decoded part of a body stands; None for one that is no view into it.
+
+    Texts that had to be spelled anew are none; their addresses have nothing to do with the body's.
+    """
+    text = bytes(part)
+    start = pa.py_buffer(part).address - pa.py_buffer(body.within).address
+    end = start + len(text)
+    inside = body.start <= start and end <= body.stop and body.within.startswith(text, start)
+    return Place(start, end) if inside else None
 
 
 class Known(msgspec.Struct, Generic[Content], eq=False, gc=False):
@@ -92,11 +111,10 @@ class Prefixes(Generic[Content]):
 
     def extend(self, key: Key, known: Known[Content], body: Body, content: Content) -> None:
         """Remember `body`, which was found to begin with `known`."""
-        within, tail = body.within, known.tail
-        end = body.stop - len(tail)
-        if within[end - 1] in _SPACE:
-            end = body.start + len(within[body.start : end].rstrip(_SPACE))
-            tail = within[end : body.stop]
+        tail = known.tail
+        end = _before_space(body, body.stop - len(tail))
+        if body.stop - end > len(tail):
+            tail = body.within[end : body.stop]
         if end - body.start > known.size:
             listed = self._known.setdefault(key, [])
             # The opening is kept: agents that begin alike all go on from it.
@@ -105,13 +123,9 @@ class Prefixes(Generic[Content]):
                 self._bytes -= len(known.within)
             self._put(key, listed, _known(body, end, tail, content))
 
-    def remember(self, key: Key, body: Body, last: msgspec.Raw, content: Content) -> None:
-        """Remember a request whose last message is `last`, which must be a view into `body`."""
-        start = pa.py_buffer(last).address - pa.py_buffer(body.within).address
-        end = start + len(bytes(last))
-        # Texts that had to be spelled anew are no views; their addresses have nothing to do with each other.
-        if start < body.start or end > body.stop or body.within[start:end] != bytes(last):
-            return
+    def remember(self, key: Key, body: Body, end: int, content: Content) -> None:
+        """Remember a request whose last message ends before the place `end` of `body.within`."""
+        end = _before_space(body, end)
         tail = body.within[end : body.stop]
         if len(self._tails) > 1_000:
             self._tails.clear()
@@ -132,6 +146,13 @@ class Prefixes(Generic[Content]):
         while self._bytes > self._budget:
             _, dropped = self._known.popitem(last=False)
             self._bytes -= sum(len(one.within) for one in dropped)
+
+
+def _before_space(body: Body, end: int) -> int:
+    """Where the white space begins that stands before `end`."""
+    if body.within[end - 1] not in _SPACE:
+        return end
+    return body.start + len(body.within[body.start : end].rstrip(_SPACE))
 
 
 def _known(body: Body, end: int, tail: bytes, content: Any) -> Known[Any]:

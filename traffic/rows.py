@@ -40,6 +40,7 @@ _FOUND = {
     **dict.fromkeys(("request_raw", "response_raw"), pa.large_binary()),
 }
 """The others, in the order in which `_found` gives them."""
+_CALLS = _COPIED | _FOUND
 _copied = attrgetter(*_COPIED)
 _RUNS = pa.schema(
     {
@@ -128,16 +129,26 @@ def row_of(parsed: Parsed) -> Row:
 def calls_table(rows: Sequence[Row]) -> pa.Table:
     """Rows of the table `calls`."""
     values = zip(*(_copied(row.parsed.record) + _found(row) for row in rows), strict=True)
-    kinds = _COPIED | _FOUND
-    columns = [_column(column, kind) for column, kind in zip(values, kinds.values(), strict=True)]
-    return pa.table(columns, names=list(kinds))
+    columns = [_column(column, kind) for column, kind in zip(values, _CALLS.values(), strict=True)]
+    return pa.table(columns, names=list(_CALLS))
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if values and values[0] == values[-1] and values.count(values[0]) == len(values):
+        return _repeated(values[0], kind, len(values))
     if kind is not _UUID:
         return pa.array(values, kind)
     # DuckDB takes such an array as it is; reading the ids as texts took it longer than writing them.
     return pa.ExtensionArray.from_storage(kind, _raw_ids(values))
+
+
+def _repeated(value: Any, kind: pa.DataType, times: int) -> pa.Array:
+    """Many columns hold one value: a batch's calls have one endpoint, no hint and no error."""
+    if value is None:
+        return pa.nulls(times, kind)
+    one = _raw_ids([value]) if kind is _UUID else pa.array([value], kind)
+    many = pa.repeat(one[0], times)
+    return pa.ExtensionArray.from_storage(kind, many) if kind is _UUID else many
 
 
 def _raw_ids(names: Sequence[str | None]) -> pa.Array:

@@ -115,9 +115,9 @@ class Store:
             return _changed(_over(self._connection, sql, batch.__arrow_c_stream__()))
 
     def join(self, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
-        """Rows of a query that reads the Arrow table under the name `batch`."""
+        """Rows of a query that reads the Arrow table under the name `batch`, which it names once; see `pour`."""
         with self._reading() as connection:
-            return _over(connection, sql, batch).fetchall()
+            return _over(connection, sql, batch.__arrow_c_stream__()).fetchall()
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

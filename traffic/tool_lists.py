@@ -31,6 +31,10 @@ class ToolList(list[Any]):
     known: dict[str, Any]
     """What has been found out, by the name of whoever did."""
 
+    def __init__(self, tools: list[Any]) -> None:
+        super().__init__(tools)
+        self.known = {}
+
 
 _recent: list[tuple[bytes, ToolList]] = []
 """Tools that came lately, and their bytes."""
@@ -39,11 +43,7 @@ _recent: list[tuple[bytes, ToolList]] = []
 @lru_cache(maxsize=64)
 def _tools(raw: bytes) -> Any:
     value = _decode(raw)
-    if not isinstance(value, list):
-        return value
-    tools = ToolList(value)
-    tools.known = {}
-    return tools
+    return ToolList(value) if isinstance(value, list) else value
 
 
 def load_request(body: bytes) -> Any:

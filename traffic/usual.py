@@ -6,6 +6,7 @@ they are declared (which is the order of their names) *are* the canonical form, 
 left to `canonical_message`.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -64,10 +65,14 @@ def _settle_arguments(function: _Function) -> bool:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     if isinstance(value, dict | list):
-        if not is_simple(value):
+        if _may_hold_float(text) and not is_simple(value):
             return False
         function.arguments = value
     return True
+
+
+# A number that is no integer, or too long for one, is written like this; so is much else, which costs a closer look.
+_may_hold_float = re.compile(r"[0-9](?:[.eE]|[0-9]{15})").search
 
 
 def usual(text: bytes) -> UsualMessage | None:
