@@ -29,9 +29,9 @@ class Need(msgspec.Struct, frozen=True):
     sessions: int
     """Successful sessions in all."""
     new_sessions: int
-    """Of them, those that no version has seen: newer than the newest version's snapshot."""
+    """Of them, those that no version has seen, rejected or not: newer than the newest one's snapshot."""
     version: str
-    """Newest version; empty without one."""
+    """Newest version that may be used, else the newest of all; empty without any."""
     lost: list[str]
     """Patterns that this version has lost again, by a guard or a gate."""
     unknown: list[str]

@@ -18,9 +18,9 @@ class Need:
     sessions: int
     """Successful sessions in all."""
     new_sessions: int
-    """Of them, those that are newer than what the newest version has learnt from."""
+    """Of them, those that are newer than what the newest version, rejected or not, has learnt from."""
     version: str
-    """Newest version, whatever became of it; empty without one."""
+    """Newest version that may be used, else the newest of all; empty without any."""
     lost: tuple[str, ...]
     """Patterns that this version has lost again, by a gate or a guard."""
     unknown: tuple[str, ...]
@@ -32,15 +32,22 @@ def needs_of(store: Store, register: StudentRegister, board: Board, idle_s: floa
     are before an export."""
     settle_idle(store, now, idle_s)
     newest = {manifest.agent_id: manifest for manifest in register.list()}
+    # A rejected version serves nothing: what the one before it has lost is lost still.
+    standing = newest | {one.agent_id: one for one in register.list() if one.status == "candidate"}
     patterns: dict[str, list[tuple[str, str]]] = {}
     sql = "SELECT agent_id, pattern_id, name FROM patterns WHERE agent_id IS NOT NULL ORDER BY created_at, pattern_id"
     for agent, pattern, name in store.rows(sql):
         patterns.setdefault(agent, []).append((pattern, name))
-    return [_need(store, agent, patterns[agent], newest.get(agent), board) for agent in sorted(patterns)]
+    since = {agent: one.snapshot_at for agent, one in newest.items()}
+    return [
+        _need(store, agent, patterns[agent], standing.get(agent), since.get(agent, 0.0), board)
+        for agent in sorted(patterns)
+    ]
 
 
-def _need(store: Store, agent: str, patterns: list[tuple[str, str]], manifest: Manifest | None, board: Board) -> Need:
-    since = manifest.snapshot_at if manifest else 0.0
+def _need(
+    store: Store, agent: str, patterns: list[tuple[str, str]], manifest: Manifest | None, since: float, board: Board
+) -> Need:
     sql = """
         SELECT count(*), count(*) FILTER (last_at > ?) FROM trajectories WHERE agent_id = ? AND success AND finished
     """

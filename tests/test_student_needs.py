@@ -3,9 +3,11 @@
 from typing import Any
 
 from dashboard_site import busy
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from tutelage.distill.schedule import Need
+from tutelage.traffic.students import StudentRegister
 
 
 def needs(world: Any) -> list[dict[str, Any]]:
@@ -33,3 +35,12 @@ def test_a_lost_pattern_is_a_reason_to_train(control_world: Any) -> None:
     assert needs(control_world)[0]["lost"] == []
     api.post(f"/api/routes/{control_world.pattern}/demote", json={"reason": "drift"})
     assert needs(control_world)[0]["lost"] == [control_world.pattern]
+    # A new version that was rejected gives nothing back, but the sessions that it has seen are not new any more.
+    register = StudentRegister(control_world.data)
+    rejected = replace(register.get(control_world.version), version="other@1", status="rejected", created_at=1e10)
+    draft = control_world.data.root / "draft"
+    draft.mkdir()
+    register.publish(draft, replace(rejected, snapshot_at=1e10))
+    (now,) = needs(control_world)
+    assert (now["lost"], now["version"]) == ([control_world.pattern], control_world.version)
+    assert now["new_sessions"] == 0
