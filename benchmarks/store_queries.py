@@ -5,9 +5,11 @@
 A store of ten million calls (`--quick`: 200,000) is made in `--folder`, or taken from there when one is; it lies over
 90 days and has the shapes of recorded agent runs (`benchmarks.store_world`). A control plane is opened on it, with a
 student version in shadow and in service, and then asked: every address of its admin API and dashboard that only reads,
-as the application itself knows them, so none can be forgotten; and what the keeper, the budgets, the export and the
-intents ask without an address. Each question is put `ROUNDS` times with other calls, runs and patterns, the busiest
-among them, after one round that does not count. DuckDB may use 4 GB and the cores that there are.
+as the application itself knows them, so none can be forgotten; every view of the dashboard as HTML with nothing
+remembered (`benchmarks.store_pages`) and every table behind them; and what the keeper, the judge, the verifiers, the
+budgets, the export and the intents ask without an address. Each question is put `ROUNDS` times with other calls, runs
+and patterns, the busiest among them, after one round that does not count. `UNCOUNTED` calls are new, as in the middle
+of a day: not yet in the sums, and counted on the spot. DuckDB may use 4 GB and the cores that there are.
 
 Bars: every question at p95 below 300 ms. A time is the lesser of the seconds on the clock and the CPU seconds of all
 threads: on an idle machine the first, on a busy one what the question would take on a single core of its own.
@@ -20,7 +22,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -32,14 +34,21 @@ from fastapi.testclient import TestClient
 
 from tutelage.proxy import comparisons, sessions
 from tutelage.proxy.control import ControlPlane
+from tutelage.proxy.draws import draw_for
+from tutelage.proxy.judge_queue import JudgeQueue
 from tutelage.proxy.key_budgets import span_of, spending
+from tutelage.proxy.noise_labels import NOISE, NoiseSource
 from tutelage.proxy.options import ControlOptions
+from tutelage.proxy.pairs import list_pairs
 from tutelage.proxy.shadow import AUDIT, SHADOW
-from tutelage.traffic import export, intents
+from tutelage.traffic import export, feedback_rows, intents, outcomes, rollup, sums
 from tutelage.traffic.layout import DataDir
+from tutelage.traffic.newest import answered_as, since_when
+from tutelage.traffic.outcome_rules import OutcomeRules
+from tutelage.traffic.store import Store
 from tutelage.traffic.students import Manifest, PromptSpec, StudentRegister
 
-from . import store_world
+from . import store_pages, store_world
 from .report import Bar, at_most, finish, percentile, start
 
 ROUNDS = 20
@@ -47,8 +56,18 @@ LIMIT_MS = 300.0
 MEMORY = "4GB"
 CALLS, QUICK_CALLS = 10_000_000, 200_000
 NOW = store_world.END
-ANALYSES = ("/api/store/stats", "/api/patterns/opportunities")
-"""Read all messages, or thousands of conversations, for a person's question: measured once each, without a bar."""
+UNCOUNTED = rollup.MOST_UNCOUNTED // 2
+ANALYSES = (
+    "/api/store/stats",
+    "/api/opportunities",
+    "/api/replay",
+    "/api/patterns/{pattern}/openings",
+    "/api/patterns/{pattern}/graph",
+    "/api/patterns/{pattern}/differences",
+)
+"""Read all messages, thousands of conversations or all events for a person's question: measured once each, no bar."""
+BESIDE = ("/scrub/{trajectory:path}",)
+"""Starts a process of its own; as a page it is among the views."""
 
 Ask = Callable[[], object]
 
@@ -101,18 +120,33 @@ def _measure(data: DataDir, raw: dict[str, Any], chance: random.Random) -> list[
     try:
         plane.store.execute(f"SET memory_limit = '{MEMORY}'")
         raw["first_review_in_s"] = _timed(plane.keeper.tick)[0]
+        _leave_uncounted(plane.store, UNCOUNTED)
         world = _World(plane, chance)
         with TestClient(plane.app, base_url="http://127.0.0.1:8401") as client:
             found: dict[str, dict[str, float]] = {}
             for name, asks in _questions(world, client):
                 found[name] = _rounds(asks, raw["rounds"])
                 print(f"{name}: {found[name]}", file=sys.stderr)
-            raw["analyses_s"] = {path: _timed(lambda path=path: client.get(path))[0] for path in ANALYSES}
+            raw["analyses_s"] = {name: _timed(ask)[0] for name, ask in _addresses(world, client, ANALYSES)}
+        raw["beside_pages_s"] = {
+            name: _timed(make)[0] for name, make in world.cold.beside.items() if name != "scrubbed"
+        }
         raw["questions"] = found
         raw |= world.size() | {"peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
         return [at_most(f"{name}: p95", one["p95_ms"], "ms", LIMIT_MS) for name, one in found.items()]
     finally:
         plane.close()
+
+
+def _leave_uncounted(store: Store, calls: int) -> None:
+    """Take the newest calls out of the sums again, as if they had just come."""
+    rollup.settle(store)
+    since = since_when(store, calls).at
+    newest = f"(SELECT * FROM calls WHERE started_at >= {since} ORDER BY started_at DESC, call_id LIMIT {calls})"
+    with store.transaction():
+        for statement in (sums.ADD_TRAFFIC, sums.ADD_DAYS, sums.ADD_LATENCIES, sums.ADD_CALLERS):
+            store.execute(statement.format(source=newest, sign="-"))
+        store.execute(f"INSERT INTO uncounted SELECT call_id FROM {newest}")
 
 
 def _add_student(data: DataDir) -> None:
@@ -155,6 +189,11 @@ class _World:
         self.calls, self.runs = [call for call, _ in pairs], [run for _, run in pairs]
         volumes = "SELECT pattern_id FROM traffic_hours WHERE pattern_id <> '' GROUP BY ALL ORDER BY sum(calls) DESC"
         self.patterns = [name for (name,) in store.rows(volumes)]
+        sql = "SELECT caller, upstream_id FROM calls WHERE started_at BETWEEN ? AND ? + 60 LIMIT 5"
+        self.answers = [row for at in times[:8] for row in store.rows(sql, [at, at])]
+        self.pairs = [pair.pair_id for pair in list_pairs(store, limit=1_000)]
+        self.cold = store_pages.Cold()
+        self.site = store_pages.site_of(self.plane, self.cold)
 
     def pattern(self) -> str:
         """Half of the time one of the five busiest."""
@@ -169,6 +208,7 @@ class _World:
             "pattern": self.pattern,
             "pattern_id": self.pattern,
             "version": lambda: store_world.STUDENT,
+            "pair": lambda: self.chance.choice(self.pairs),
         }
         return values[name]() if name in values else ""
 
@@ -193,17 +233,25 @@ def _rounds(ask: Ask, rounds: int) -> dict[str, float]:
 
 
 def _questions(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
-    yield from _addresses(world, client)
+    yield from _addresses(world, client, [path for path in _reads(world) if path not in ANALYSES + BESIDE])
+    yield from _tables(world, client)
+    yield from store_pages.views(world.site, world.cold, world.value)
     yield from _narrowed(world, client)
     yield from _keeper(world)
     yield from _curator(world)
 
 
-def _addresses(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
-    """Every address that only reads, with the parts that it needs filled in."""
-    for route in world.plane.app.routes:
-        if not isinstance(route, APIRoute) or "GET" not in (route.methods or ()) or route.path in ANALYSES:
-            continue
+def _reads(world: _World) -> dict[str, APIRoute]:
+    """Every address that only reads."""
+    routes = (route for route in world.plane.app.routes if isinstance(route, APIRoute))
+    return {route.path: route for route in routes if "GET" in (route.methods or ())}
+
+
+def _addresses(world: _World, client: TestClient, paths: Iterable[str]) -> Iterator[tuple[str, Ask]]:
+    """These addresses, with the parts that they need filled in; those whose parts the store does not tell are left
+    out."""
+    routes = _reads(world)
+    for route in (routes[path] for path in paths):
         names = list(route.param_convertors)
         needed = [field.alias for field in route.dependant.query_params if field.field_info.is_required()]
         if all(world.value(name) for name in (*names, *needed)):
@@ -218,6 +266,11 @@ def _get(world: _World, client: TestClient, path: str, names: Sequence[str], que
             raise RuntimeError(f"{address} answered {response.status_code}: {response.text[:300]}")
 
     return ask
+
+
+def _tables(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
+    for name, query in store_pages.TABLES.items():
+        yield f"table {name}", _get(world, client, f"/tables/{name}.json", [], query)
 
 
 def _narrowed(world: _World, client: TestClient) -> Iterator[tuple[str, Ask]]:
@@ -252,6 +305,16 @@ def _keeper(world: _World) -> Iterator[tuple[str, Ask]]:
     yield "sessions for a cooldown", lambda: sessions.passed(store, world.pattern(), NOW - 86_400, NOW)
     yield "whether a pattern is one turn", lambda: sessions.is_single_turn(store, world.pattern())
     yield "labels of a day", lambda: comparisons.count_since(store, SHADOW, NOW - 86_400)
+    yield "sessions that wait for labels", lambda: plane.keeper.pending_sessions
+    yield "round of the keeper without news", plane.keeper.tick
+    yield "feedback whose call has come", lambda: feedback_rows.resolve(store, NOW)
+    yield "outcomes of runs", lambda: outcomes.label_runs(store, OutcomeRules())
+    noise = NoiseSource(store, draw_for(b"salt", NOISE, 0.05), 10_000, plane.clock)
+    yield "noise labels to get", lambda: noise.tasks(NOISE, 64)
+    queue = JudgeQueue(store, plane.options.judge, "judge", priced=True)
+    yield "pairs for the judge", lambda: queue.cases(NOW, 32)
+    yield "runs for a verifier", lambda: plane.verifying.waiting("checks:resolved", "1")
+    yield "an answer by the provider's name", lambda: answered_as(store, *world.chance.choice(world.answers))
     yield "budgets of a month", lambda: spending(store, callers, month, prices)
 
 

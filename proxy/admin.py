@@ -133,9 +133,7 @@ class Admin:
 
         @app.get("/api/patterns/{pattern}")
         def pattern(pattern: str) -> Response:
-            wanted = self._one(pattern)
-            row = next(row for row in overview.patterns() if row.pattern_id == wanted)
-            _, entry = queries.show_pattern(store, wanted)
+            row, entry = overview.pattern(self._one(pattern))
             return answer({**msgspec.to_builtins(row), "entry": entry})
 
         @app.get("/api/comparisons")

@@ -7,13 +7,14 @@ teacher-served calls of the same pattern (sessions are assigned by hash, so both
 teacher never answered has only the student's own counts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cache, cached_property, partial
 from typing import Any
 
 from ..traffic.prices import known_price, undated
-from ..traffic.rollup import hours_since
+from ..traffic.rollup import days_since
 from ..traffic.store import Store
 from .options import Price
 
@@ -23,7 +24,7 @@ class Line:
     """Calls of one day, pattern, route and model."""
 
     day: str
-    """UTC date, `2026-01-31`."""
+    """UTC date, `2026-01-31`; empty for all days together."""
     pattern_id: str
     """Empty for calls of no pattern."""
     route: str
@@ -88,11 +89,10 @@ class Ledger:
 
 
 _LINES = """
-SELECT strftime(make_timestamp(hour::BIGINT * 3600000000), '%Y-%m-%d') AS day, pattern_id, route, model,
-       sum(calls)::BIGINT AS calls, sum(prompt_tokens)::BIGINT AS prompt_tokens,
+SELECT {day} AS day, pattern_id, route, model, sum(calls)::BIGINT AS calls, sum(prompt_tokens)::BIGINT AS prompt_tokens,
        sum(completion_tokens)::BIGINT AS completion_tokens,
        coalesce(sum(attempts - metered) FILTER (status = 200 AND route <> 'none'), 0)::BIGINT AS unmetered
-FROM {hours} WHERE meant GROUP BY ALL ORDER BY ALL
+FROM {days} WHERE meant GROUP BY ALL ORDER BY ALL
 """
 _MEANS = """
 SELECT pattern_id, sum(prompt) / sum(metered) AS prompt, sum(completion) / sum(metered) AS completion,
@@ -100,7 +100,7 @@ SELECT pattern_id, sum(prompt) / sum(metered) AS prompt, sum(completion) / sum(m
 FROM (
     SELECT pattern_id, model, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion,
            sum(metered) AS metered
-    FROM traffic_hours WHERE route = 'teacher' AND metered > 0 AND pattern_id <> '' GROUP BY ALL
+    FROM traffic_days WHERE route = 'teacher' AND metered > 0 AND pattern_id <> '' GROUP BY ALL
 ) GROUP BY pattern_id
 """
 _AUDITS = """
@@ -110,9 +110,11 @@ FROM comparisons WHERE kind = 'audit' AND teacher_prompt_tokens IS NOT NULL AND 
 """
 
 
-def ledger(store: Store, prices: Mapping[str, Price], since: float = 0.0) -> Ledger:
-    """Everything since a moment (Unix seconds)."""
-    lines = tuple(_line(row, prices) for row in store.query(_LINES.format(hours=hours_since(since))))
+def ledger(store: Store, prices: Mapping[str, Price], since: float = 0.0, *, by_day: bool = True) -> Ledger:
+    """Everything since a moment (Unix seconds); not `by_day`: one line for all days, the sums are the same."""
+    price, day = cache(partial(price_of, prices=prices)), cache(day_name)
+    rows = store.rows(_LINES.format(days=days_since(since), day="day" if by_day else "NULL"))
+    lines = tuple(_line(day(number) if by_day else "", row, price) for number, *row in rows)
     means = teacher_means(store)
     audits = {row["pattern_id"]: row for row in store.query(_AUDITS, (since,))}
     served = sorted({line.pattern_id for line in lines if line.route == "student"} | set(audits))
@@ -120,7 +122,7 @@ def ledger(store: Store, prices: Mapping[str, Price], since: float = 0.0) -> Led
     savings = tuple(
         _saving(pattern, own.get(pattern, ()), means.get(pattern), audits.get(pattern), prices) for pattern in served
     )
-    unpriced = {line.model for line in lines if line.dollars is None and price_of(line.model, prices) is None}
+    unpriced = {line.model for line in lines if line.dollars is None and price(line.model) is None}
     return Ledger(since, lines, savings, tuple(sorted(unpriced)))
 
 
@@ -163,17 +165,22 @@ def total(amounts: Iterable[float | None]) -> float | None:
     return known
 
 
-def _line(row: Mapping[str, Any], prices: Mapping[str, Price]) -> Line:
-    return Line(**row, dollars=_paid(row, prices) if row["route"] == "teacher" else 0.0)
+def day_name(number: int) -> str:
+    """The UTC date of a day, given as Unix time divided by its length."""
+    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
 
 
-def _paid(row: Mapping[str, Any], prices: Mapping[str, Price]) -> float | None:
-    if row["unmetered"]:
+def _line(day: str, row: Sequence[Any], price: Callable[[str], Price | None]) -> Line:
+    pattern, route, model, calls, prompt, completion, unmetered = row
+    dollars = _paid(price(model), prompt, completion, unmetered) if route == "teacher" else 0.0
+    return Line(day, pattern, route, model, calls, prompt, completion, unmetered, dollars)
+
+
+def _paid(price: Price | None, prompt: int, completion: int, unmetered: int) -> float | None:
+    if unmetered:
         return None
     # Calls that failed have no tokens and often no model either: they cost nothing.
-    if not row["prompt_tokens"] and not row["completion_tokens"]:
-        return 0.0
-    return cost(price_of(row["model"], prices), row["prompt_tokens"], row["completion_tokens"])
+    return cost(price, prompt, completion) if prompt or completion else 0.0
 
 
 def _saving(

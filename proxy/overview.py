@@ -4,7 +4,7 @@ Everything is computed from the store and the board at the moment of asking; not
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .board import Board
 from .explain import explain
 from .keeper import Keeper, KeeperHealth
 from .ledger import Ledger, Savings, ledger
-from .options import ControlOptions, Price
+from .options import ControlOptions
 from .shadow import RunnerStatus
 
 
@@ -163,14 +163,20 @@ class Overview:
 
     def patterns(self) -> list[PatternRow]:
         """One row per pattern, the busiest first."""
-        book = self.ledger()
-        saved = {saving.pattern_id: saving for saving in book.savings}
-        return [self._pattern(row, book, saved.get(row.pattern_id)) for row in queries.list_patterns(self.store)]
+        return self._rows(queries.list_patterns(self.store))
+
+    def pattern(self, pattern_id: str) -> tuple[PatternRow, dict[str, Any]]:
+        """One of them, and its entry in the registry. Raises UnknownName."""
+        summary, entry = queries.show_pattern(self.store, pattern_id)
+        return self._rows([summary])[0], entry
 
     def ledger(self) -> Ledger:
         """The whole ledger."""
-        prices: Mapping[str, Price] = self.options.prices
-        return ledger(self.store, prices)
+        return ledger(self.store, self.options.prices)
+
+    def _totals(self) -> Ledger:
+        """The ledger with all days together: the same sums from a hundredth of the lines."""
+        return ledger(self.store, self.options.prices, by_day=False)
 
     def status(self) -> Status:
         """Health and totals."""
@@ -186,7 +192,7 @@ class Overview:
             pending_sessions=self.keeper.pending_sessions,
             states={state: states.count(state) for state in dict.fromkeys(states)},
             runners=runners,
-            ledger=summary_of(self.ledger()),
+            ledger=summary_of(self._totals()),
             teacher_url=self.options.teacher_url,
             student_url=self.options.student_url,
             data_plane_url=self.options.data_plane_url,
@@ -226,6 +232,11 @@ class Overview:
             pinned=state.pinned,
             blocks=tuple(facts["blocks"]),
         )
+
+    def _rows(self, summaries: Sequence[queries.PatternSummary]) -> list[PatternRow]:
+        book = self._totals()
+        saved = {saving.pattern_id: saving for saving in book.savings}
+        return [self._pattern(row, book, saved.get(row.pattern_id)) for row in summaries]
 
     def _pattern(self, row: queries.PatternSummary, book: Ledger, saved: Savings | None) -> PatternRow:
         return PatternRow(

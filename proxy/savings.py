@@ -19,13 +19,13 @@ from the mean of the last seven days.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
-from ..traffic.rollup import hours_since
+from ..traffic.rollup import days_since
 from ..traffic.store import Store
 from ..traffic.students import Manifest
-from .ledger import cost, price_of, teacher_means, total
+from .ledger import cost, day_name, price_of, teacher_means, total
 from .options import Price
 
 PARTS = ("avoided", "serving", "shadow", "audit", "judge", "training")
@@ -98,9 +98,9 @@ class Balance:
 
 
 _SERVED = """
-SELECT CAST(floor(hour / 24) AS INTEGER) AS day, pattern_id, student, sum(calls)::BIGINT AS calls,
-    sum(prompt_tokens)::BIGINT AS prompt, sum(completion_tokens)::BIGINT AS completion
-FROM {hours} WHERE route = 'student' AND pattern_id <> '' GROUP BY ALL
+SELECT day, pattern_id, student, sum(calls)::BIGINT AS calls, sum(prompt_tokens)::BIGINT AS prompt,
+    sum(completion_tokens)::BIGINT AS completion
+FROM {days} WHERE route = 'student' AND pattern_id <> '' GROUP BY ALL
 """
 _COMPARED = """
 SELECT CAST(floor("at" / 86400) AS INTEGER) AS day, pattern_id, kind, student,
@@ -174,7 +174,12 @@ def balance(
     _add_training(book, versions, training_usd_hour, since)
     days = [
         DayLine(
-            _day(day), pattern, book.calls.get((day, pattern), 0), book.tokens.get((day, pattern), 0.0), one, one.net
+            day_name(day),
+            pattern,
+            book.calls.get((day, pattern), 0),
+            book.tokens.get((day, pattern), 0.0),
+            one,
+            one.net,
         )
         for (day, pattern), one in sorted(book.amounts.items())
     ]
@@ -183,7 +188,7 @@ def balance(
 
 
 def _add_served(store: Store, book: _Book, since: float) -> None:
-    for row in store.query(_SERVED.format(hours=hours_since(since))):
+    for row in store.query(_SERVED.format(days=days_since(since))):
         day, pattern, calls = row["day"], row["pattern_id"], row["calls"]
         mean = book.models.get(pattern)
         # A pattern that the teacher never answered has only the student's own counts.
@@ -260,7 +265,3 @@ def _even(nets: Sequence[tuple[date, float | None]]) -> tuple[date | None, bool]
     if pace <= 0 or -owed / pace > 36_500:
         return None, False
     return last + timedelta(days=math.ceil(-owed / pace)), True
-
-
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()

@@ -1,6 +1,9 @@
 """What each agent has to learn from and lacks: the facts from which a schedule decides when to train."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 from ..traffic.outcomes import settle_idle
 from ..traffic.store import Store
@@ -38,20 +41,27 @@ def needs_of(store: Store, register: StudentRegister, board: Board, idle_s: floa
     sql = "SELECT agent_id, pattern_id, name FROM patterns WHERE agent_id IS NOT NULL ORDER BY created_at, pattern_id"
     for agent, pattern, name in store.rows(sql):
         patterns.setdefault(agent, []).append((pattern, name))
-    since = {agent: one.snapshot_at for agent, one in newest.items()}
+    sessions = _successes(store, {agent: newest[agent].snapshot_at if agent in newest else 0.0 for agent in patterns})
     return [
-        _need(store, agent, patterns[agent], standing.get(agent), since.get(agent, 0.0), board)
+        _need(agent, patterns[agent], standing.get(agent), board, *sessions.get(agent, (0, 0)))
         for agent in sorted(patterns)
     ]
 
 
-def _need(
-    store: Store, agent: str, patterns: list[tuple[str, str]], manifest: Manifest | None, since: float, board: Board
-) -> Need:
+def _successes(store: Store, since: Mapping[str, float]) -> dict[str, tuple[int, int]]:
+    """Successful sessions of each agent, and those that are newer than its moment (Unix seconds)."""
     sql = """
-        SELECT count(*), count(*) FILTER (last_at > ?) FROM trajectories WHERE agent_id = ? AND success AND finished
+        SELECT agent_id, count(*), count(*) FILTER (last_at > batch.since) FROM trajectories
+        JOIN batch ON batch.agent = agent_id WHERE success AND finished GROUP BY agent_id
     """
-    [(sessions, fresh)] = store.rows(sql, [since, agent])
+    strings, times = pa.array(list(since), pa.string()), pa.array(since.values(), pa.float64())
+    rows = store.join(sql, pa.table({"agent": strings, "since": times}))
+    return {agent: (sessions, fresh) for agent, sessions, fresh in rows}
+
+
+def _need(
+    agent: str, patterns: list[tuple[str, str]], manifest: Manifest | None, board: Board, sessions: int, fresh: int
+) -> Need:
     version, known = (manifest.version, manifest.pattern_ids) if manifest else ("", [])
     lost = [
         pattern

@@ -101,8 +101,12 @@ class Site:
         return {entry.pattern_id: name_of(entry) for entry in self.overview.keeper.registry.entries()}
 
     def ledger(self, since: float) -> Ledger:
-        """Money and tokens since a moment (Unix seconds)."""
-        return self.memo.get(("ledger", since), lambda: ledger(self.store, self.options.prices, since), 5.0)
+        """Money and tokens since a moment (Unix seconds), all days together."""
+
+        def make() -> Ledger:
+            return ledger(self.store, self.options.prices, since, by_day=False)
+
+        return self.memo.get(("ledger", since), make, 5.0)
 
     def balance(self, since: float) -> Balance:
         """What students have brought since a moment after everything they cost."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import floor
 
 from ..traffic.errors import BadInput
-from .operators import MOST_SHARE, check
+from .operators import MOST_SHARE, Wish, check
 from .ramp import allowed_share
 from .states import SERVING, WAITING, PatternState
 
@@ -62,7 +62,7 @@ def _share(state: PatternState) -> Action:
 def _promotion(state: PatternState) -> Action:
     after = "canary" if state.state == "shadow" else "live"
     try:
-        check(state, "promote", force=False)
+        check(state, Wish("promote", "operator"))
     except BadInput:
         told = "Its evidence does not go that far. It stays marked until the evidence has caught up; the guard watches."
         return Action("promote", f"Promote to {after}", told, True, True)

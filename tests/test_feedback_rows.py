@@ -104,6 +104,15 @@ def test_feedback_may_come_before_its_call(store: Store, make_call: Callable[...
     assert found(store) == [("found", call.call_id, call.call_id)]
 
 
+def test_a_call_of_long_ago_is_found_at_once(store: Store, make_call: Callable[..., CallRecord]) -> None:
+    old = make_call(ASKED, SAID, started_at=NOW, trajectory="old")
+    Ingest(store).apply([encode(old)], {})
+    month = NOW + 30 * 86_400.0
+    take(store, [said(month, call_id=old.call_id), said(month + 0.1, last_of="old"), said(month + 0.2, last_of="it")])
+    assert resolve(store, month + 0.3) == 2
+    assert found(store) == [("found", old.call_id, "x:old")] * 2 + [("waiting", None, None)]
+
+
 def test_what_never_comes_is_looked_up_ever_less_and_then_given_up(store: Store) -> None:
     take(store, [said(call_id=new_call_id(NOW))])
     now, looks = NOW, 0

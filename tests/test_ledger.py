@@ -28,6 +28,9 @@ def test_savings_are_in_the_teachers_tokens_and_net_of_audits(control_world: Any
     assert book.saved() == saving.dollars
     assert book.unpriced == ()
     assert {line.route: line.calls for line in book.lines} == {"teacher": 100, "student": 20}
+    whole = ledger(world.plane.store, PRICES, by_day=False)
+    assert {(line.day, line.route): line.calls for line in whole.lines} == {("", "teacher"): 100, ("", "student"): 20}
+    assert (whole.savings, whole.spent()) == (book.savings, pytest.approx(book.spent()))
 
 
 def test_an_unknown_price_makes_the_sum_unknown(control_world: Any) -> None:

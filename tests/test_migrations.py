@@ -57,6 +57,9 @@ def test_the_sums_of_an_old_database_are_counted_from_its_rows(tmp_path: Path) -
         assert store.rows("SELECT attempts FROM latency_days WHERE pattern_id = 'p_1'") == [(9,)]
         assert store.rows("SELECT attempts, completion_tokens FROM caller_days WHERE caller = 'c'") == [(9, 18)]
         assert store.value("SELECT count(*) FROM pattern_runs") == 3
+        assert store.rows("SELECT * FROM pattern_sessions") == [("p_1", 3)]
+        sql = "SELECT day, calls, prompt_tokens, first_at, last_at FROM traffic_days WHERE pattern_id = 'p_1'"
+        assert store.rows(sql) == [(0, 9, 90, 7200.0, 7208.0)]
         assert store.value("SELECT ruled_loss FROM comparisons") == 0.5
 
 

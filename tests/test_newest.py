@@ -1,11 +1,12 @@
 """The newest calls are found whatever the question leaves out, without a look at the oldest if there are enough."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tutelage.traffic.ingest import Ingest
-from tutelage.traffic.newest import newest, since_when
+from tutelage.traffic.newest import answered_as, newest, since_when
 from tutelage.traffic.records import CallRecord, encode
 from tutelage.traffic.store import Store
 
@@ -70,3 +71,14 @@ def test_what_the_question_leaves_out_is_made_up_for(
     assert asked[:-1] == sorted(asked[:-1], reverse=True)
     if limit == 1 and patterns == ["p_1"] and before is None:
         assert min(asked[:-1]) > 0
+
+
+def test_an_answer_is_found_by_the_name_that_its_provider_gave_it(tmp_path: Path, make_call: Make) -> None:
+    call = make_call([{"role": "user", "content": "hi"}], {"role": "assistant", "content": "hello"}, caller="c")
+    with Store(tmp_path / "store.duckdb") as store:
+        Ingest(store).apply([encode(call)], {})
+        store.execute("UPDATE calls SET upstream_id = 'chatcmpl-7'")
+        found = answered_as(store, "c", "chatcmpl-7")
+        assert found is not None
+        assert "hello" in found.body
+        assert answered_as(store, "somebody else", "chatcmpl-7") is None

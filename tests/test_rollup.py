@@ -15,11 +15,18 @@ from tutelage.traffic.patterns import PatternEntry
 from tutelage.traffic.records import CallRecord, encode
 from tutelage.traffic.retention import Keep, Rules, prune
 from tutelage.traffic.store import Store
-from tutelage.traffic.sums import ADD_CALLERS, ADD_LATENCIES, ADD_RUNS, ADD_TRAFFIC
+from tutelage.traffic.sums import CALLERS, DAYS, LATENCIES, RUNS, SESSIONS, SUMS
 
 Make = Callable[..., CallRecord]
 OTHER = "0190a000-0000-7000-8000-000000000001"
-ADDING = {"traffic_hours": ADD_TRAFFIC, "latency_days": ADD_LATENCIES, "caller_days": ADD_CALLERS}
+ROWS = {
+    "traffic_hours": SUMS,
+    "traffic_days": DAYS,
+    "latency_days": LATENCIES,
+    "caller_days": CALLERS,
+    "pattern_runs": RUNS,
+    "pattern_sessions": SESSIONS,
+}
 
 
 @pytest.fixture
@@ -30,29 +37,31 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 _SUMS = ("attempts", "calls", "failed", "fallback_calls", "fell_back", "prompt_tokens", "completion_tokens", "metered")
 _ADDED_UP = {
-    "traffic_hours": "SELECT hour, pattern_id, route, model, student, status, meant, "
+    f"traffic_{unit}s": f"SELECT {unit}, pattern_id, route, model, student, status, meant, "
     + ", ".join(f"sum({name})::BIGINT" for name in _SUMS)
-    + ", min(first_at), max(last_at) FROM traffic_hours GROUP BY ALL ORDER BY ALL",
+    + f", min(first_at), max(last_at) FROM traffic_{unit}s GROUP BY ALL ORDER BY ALL"
+    for unit in ("hour", "day")
+} | {
     "latency_days": "SELECT * EXCLUDE attempts, sum(attempts)::BIGINT FROM latency_days GROUP BY ALL ORDER BY ALL",
     "caller_days": "SELECT day, caller, route, model, sum(attempts)::BIGINT, sum(prompt_tokens)::BIGINT, "
     "sum(completion_tokens)::BIGINT, sum(metered)::BIGINT, sum(unmetered)::BIGINT "
     "FROM caller_days GROUP BY ALL ORDER BY ALL",
+    "pattern_runs": "SELECT * FROM pattern_runs ORDER BY ALL",
+    "pattern_sessions": "SELECT pattern_id, sum(runs)::BIGINT FROM pattern_sessions GROUP BY ALL ORDER BY ALL",
 }
 
 
 def kept(store: Store) -> dict[str, list[tuple[object, ...]]]:
     """As the views say it, with the rows of one key added up."""
-    found = {name: store.rows(_ADDED_UP[name]) for name in ADDING}
-    return found | {"pattern_runs": store.rows("SELECT * FROM pattern_runs ORDER BY ALL")}
+    return {name: store.rows(_ADDED_UP[name]) for name in ROWS}
 
 
 def counted(store: Store) -> dict[str, list[tuple[object, ...]]]:
     """The same from nothing but the calls."""
     found = {}
-    for name, statement in {**ADDING, "pattern_runs": ADD_RUNS}.items():
+    for name, rows in ROWS.items():
         store.execute(f"CREATE TABLE fresh AS FROM {name} LIMIT 0")
-        rows = statement.format(source="calls", sign="").partition("BY NAME")[2].partition("ON CONFLICT")[0]
-        store.execute(f"INSERT INTO fresh BY NAME {rows}")
+        store.execute(f"INSERT INTO fresh BY NAME {rows.format(source='calls', sign='')}")
         found[name] = store.rows("SELECT * FROM fresh ORDER BY ALL")
         store.execute("DROP TABLE fresh")
     return found
@@ -147,10 +156,9 @@ def test_a_part_of_an_hour_is_counted_on_the_spot(store: Store, make_call: Make)
     calls = [make_call([{"role": "user", "content": str(at)}], started_at=float(at)) for at in range(0, 9_000, 300)]
     Ingest(store).apply([encode(call) for call in calls], {})
     for since in (0.0, 299.0, 300.0, 301.5, 3_600.0, 7_100.0, 9e9):
-        found = store.value(f"SELECT coalesce(sum(attempts), 0)::BIGINT FROM {rollup.hours_since(since)}")
-        assert found == sum(call.started_at >= since for call in calls)
-        found = store.value(f"SELECT coalesce(sum(attempts), 0)::BIGINT FROM {rollup.latencies_since(since)}")
-        assert found == sum(call.started_at >= since for call in calls)
+        for rows_since in (rollup.hours_since, rollup.days_since, rollup.latencies_since):
+            found = store.value(f"SELECT coalesce(sum(attempts), 0)::BIGINT FROM {rows_since(since)}")
+            assert found == sum(call.started_at >= since for call in calls)
 
 
 def test_changes_name_the_runs_of_a_batch_and_are_forgotten_in_time(store: Store, make_call: Make) -> None:

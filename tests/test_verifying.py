@@ -90,6 +90,19 @@ def test_a_run_is_judged_again_only_when_it_or_the_version_changed(world: World)
     assert [row["value"] for row in listed(world.store, 10)] == [0.8]
 
 
+def test_what_comes_late_or_falls_silent_is_seen_although_the_older_runs_are_done(world: World) -> None:
+    world.play(ASKED, SAID, at=500.0)
+    world.play(ASKED, ACTED, "acts", at=990.0)
+    assert [world.verifying.round() for _ in range(2)] == [1, 0]
+    world.play(ASKED, SAID, "late", at=5.0)
+    world.store.execute("UPDATE trajectories SET last_at = 1 WHERE trajectory_id = 'x:r'")  # nobody has said so
+    assert [world.verifying.round() for _ in range(2)] == [1, 0]
+    world.now += 100.0
+    assert [world.verifying.round() for _ in range(2)] == [1, 0]
+    world.store.execute("UPDATE changes SET revision = revision + 10")
+    assert [world.verifying.round() for _ in range(2)] == [1, 0]
+
+
 def test_a_verdict_that_is_taken_back_leaves_the_guess(world: World) -> None:
     world.play(ASKED, SAID)
     world.verifying.round()

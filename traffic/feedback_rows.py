@@ -7,6 +7,7 @@ store later; until then the value waits, and one whose call never comes stays in
 Of the values of one (target, metric, source) the newest counts; see `outcome_rules` for what they mean for a run.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from .feedback import ACCEPTED, PATH, Given, parse
 from .records import CallRecord, decode
 from .store import Row, Store
 
-GIVEN_UP_S = 7 * 86_400.0
+DAY_S = 86_400.0
+GIVEN_UP_S = 7 * DAY_S
 """A value whose call has not come by then is not looked up any more."""
 _MARK = PATH.encode()
 
@@ -95,24 +97,25 @@ def save(store: Store, rows: Sequence[Row], *, replace: bool = False) -> int:
 
 
 _FIND = """
-WITH due AS (SELECT feedback_id, kind, target, "at" FROM feedback WHERE look_at <= ? ORDER BY look_at LIMIT 1000),
-named AS (SELECT feedback_id, "at", unnest([target, 'x:' || target]) AS name FROM due WHERE kind = 'last_of'),
+WITH due AS (SELECT feedback_id, kind, target, "at", look_at FROM feedback WHERE {due} ORDER BY look_at LIMIT 1000),
+named AS (SELECT feedback_id, kind, "at", unnest([target, 'x:' || target]) AS name FROM due WHERE kind <> 'call_id'),
+recent AS NOT MATERIALIZED (SELECT * FROM calls WHERE started_at >= '{since!r}'::DOUBLE),
 found AS (
     SELECT d.feedback_id, c.call_id, c.trajectory_id, c.started_at
-    FROM due d JOIN calls c ON c.call_id = TRY_CAST(d.target AS UUID) WHERE d.kind = 'call_id'
+    FROM due d JOIN recent c ON c.call_id = TRY_CAST(d.target AS UUID) WHERE d.kind = 'call_id'
     UNION ALL SELECT d.feedback_id, c.call_id, c.trajectory_id, c.started_at
-    FROM due d JOIN calls c ON c.upstream_id = d.target WHERE d.kind = 'call_id' AND c.started_at <= d."at"
-    UNION ALL SELECT d.feedback_id, NULL, t.trajectory_id, t.last_at
-    FROM due d JOIN trajectories t ON t.trajectory_id IN (d.target, 'x:' || d.target) WHERE d.kind = 'trajectory'
+    FROM due d JOIN recent c ON c.upstream_id = d.target WHERE d.kind = 'call_id' AND c.started_at <= d."at"
+    UNION ALL SELECT n.feedback_id, NULL, t.trajectory_id, t.last_at
+    FROM named n JOIN trajectories t ON t.trajectory_id = n.name WHERE n.kind = 'trajectory'
     UNION ALL SELECT n.feedback_id, c.call_id, c.trajectory_id, c.started_at
-    FROM named n JOIN calls c ON c.trajectory_id = n.name WHERE c.started_at <= n."at"
+    FROM named n JOIN recent c ON c.trajectory_id = n.name WHERE n.kind = 'last_of' AND c.started_at <= n."at"
     UNION ALL SELECT d.feedback_id, c.call_id, c.trajectory_id, c.started_at
-    FROM due d JOIN calls c ON c.session = d.target WHERE d.kind = 'last_of' AND c.started_at <= d."at"
+    FROM due d JOIN recent c ON c.session = d.target WHERE d.kind = 'last_of' AND c.started_at <= d."at"
 ),
 newest AS (
     SELECT * FROM found QUALIFY row_number() OVER (PARTITION BY feedback_id ORDER BY started_at DESC, call_id DESC) = 1
 )
-SELECT d.feedback_id, n.call_id, n.trajectory_id, d."at", n.feedback_id IS NOT NULL
+SELECT d.feedback_id, n.call_id, n.trajectory_id, d."at", d.look_at, n.feedback_id IS NOT NULL
 FROM due d LEFT JOIN newest n USING (feedback_id)
 """
 _FOUND = """
@@ -128,10 +131,19 @@ def resolve(store: Store, now: float) -> int:
     """Look up what values that wait are about; returns how many were found.
 
     Only for a store that holds all that was written before the feedback, or the last call of a run may be another.
-    The pause between two looks is as long as the value has waited (1 s to 1 h): the unknown ones cost next to nothing.
+    The pause between two looks is as long as the value has waited (1 s to 1 h), and all but the first and the last are
+    at the calls of a day only: the unknown ones cost next to nothing.
     """
-    if not store.value("SELECT 1 FROM feedback WHERE look_at <= ? LIMIT 1", [now]):
+    due = f"look_at <= {now!r}::DOUBLE"
+    oldest = store.value(f'SELECT min(feedback."at") FROM feedback WHERE {due}')
+    if oldest is None:
         return 0
+    looked_up = store.rows(_FIND.format(due=due, since=oldest - DAY_S))
+    older = [row[0] for row in looked_up if not row[-1] and (row[3] == row[4] or _next_look(row[3], now) is None)]
+    if older:
+        names = ", ".join("'" + name.replace("'", "''") + "'" for name in older)
+        known = {row[0]: row for row in store.rows(_FIND.format(due=f"feedback_id IN ({names})", since=-math.inf))}
+        looked_up = [known.get(row[0], row) for row in looked_up]
     rows = [
         {
             "feedback_id": feedback_id,
@@ -139,7 +151,7 @@ def resolve(store: Store, now: float) -> int:
             "trajectory_id": trajectory_id,
             "look_at": None if found else _next_look(at, now),
         }
-        for feedback_id, call_id, trajectory_id, at, found in store.rows(_FIND, [now])
+        for feedback_id, call_id, trajectory_id, at, _, found in looked_up
     ]
     store.bulk(_FOUND, pa.Table.from_pylist(rows, _LOOKED_UP))
     return sum(row["call_id"] is not None or row["trajectory_id"] is not None for row in rows)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import duckdb
 
 from .errors import StoreTooNew
-from .sums import TABLES, VIEWS, rebuild_sql
+from .sums import DAY_TABLES, DAY_VIEWS, TABLES, VIEWS, rebuild_days_sql, rebuild_sql
 
 
 class Migration(NamedTuple):
@@ -152,6 +152,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("link_runs_to_their_parents", _ADD_PARENTS),
     Migration("keep_the_score_of_a_compared_answer", _ADD_SCORES),
     Migration("keep_sums_of_calls", TABLES + rebuild_sql() + ";\n" + VIEWS),
+    Migration("keep_sums_by_day", DAY_TABLES + rebuild_days_sql() + ";\n" + DAY_VIEWS),
 )
 
 

@@ -7,11 +7,14 @@ too few there: it is put again for a longer time, up to all of it.
 
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 from .rollup import HOUR_S
 from .store import Store
 
 Found = TypeVar("Found")
+ANSWERS = 50_000
+"""Calls among which an answer is looked for first: most are gone on from soon."""
 _FACTOR = 8
 """A longer time holds at least so many times the calls."""
 
@@ -48,18 +51,41 @@ def newest(
     ask: Callable[[float], Sequence[Found]],
     patterns: Collection[str] | None = None,
     before: float | None = None,
+    enough: int | None = None,
 ) -> Sequence[Found]:
     """What `ask(since)` finds among the newest calls, `limit` of it if there is as much.
 
     `ask` gives the newest `limit` at most, of calls with started_at >= since (Unix seconds).
+    enough: how much of it is enough, where that is less than the calls to begin with.
     """
-    calls = limit
+    calls, enough = limit, limit if enough is None else enough
     while True:
         since = since_when(store, calls, patterns, before)
         found = ask(since.at)
-        if since.all or len(found) >= limit:
+        if since.all or len(found) >= enough:
             return found
         calls *= _FACTOR
+
+
+class StoredAnswer(NamedTuple):
+    """One message."""
+
+    message_id: UUID
+    depth: int
+    body: str
+
+
+def answered_as(store: Store, caller: str, name: str) -> StoredAnswer | None:
+    """The newest stored answer to a caller that the provider gave this name."""
+    sql = """
+        SELECT response_id FROM calls WHERE started_at >= ? AND caller = ? AND upstream_id = ?
+            AND response_id IS NOT NULL ORDER BY started_at DESC LIMIT 1
+    """
+    for (answer,) in newest(store, ANSWERS, lambda since: store.rows(sql, [since, caller, name]), enough=1):
+        # Not joined: an id that stands in the statement is looked up in the index.
+        for row in store.rows("SELECT message_id, depth, body FROM messages WHERE message_id = ?", [answer]):
+            return StoredAnswer(*row)
+    return None
 
 
 def newest_toolset(store: Store, pattern_id: str) -> str | None:

@@ -162,11 +162,11 @@ _SETTLE = """
 UPDATE trajectories SET finished = TRUE, success = CASE WHEN single THEN TRUE END,
     success_source = CASE WHEN single THEN 'heuristic_open' ELSE 'heuristic_abandoned' END
 FROM (
-    SELECT agent_id AS agent, avg(CASE WHEN turns > 0 THEN 1.0 ELSE 0.0 END) < 0.05 AS single
-    FROM (
-        SELECT agent_id, max(turn) AS turns FROM calls WHERE trajectory_id IS NOT NULL GROUP BY agent_id, trajectory_id
-    )
-    GROUP BY agent_id
+    SELECT r.agent_id AS agent, coalesce(seconds, 0) < 0.05 * runs AS single
+    FROM (SELECT agent_id, count(*) AS runs FROM trajectories GROUP BY agent_id) r
+    LEFT JOIN (
+        SELECT agent_id, count(*) AS seconds FROM calls WHERE turn = 1 AND retried IS NOT TRUE GROUP BY agent_id
+    ) c ON c.agent_id IS NOT DISTINCT FROM r.agent_id
 ) AS agents
 WHERE agents.agent IS NOT DISTINCT FROM trajectories.agent_id AND success_source = 'open' AND last_at < ?
 """
@@ -179,4 +179,6 @@ def settle_idle(store: Store, now: float, idle_s: float) -> int:
     For agents whose runs are one call (fewer than 5 % have a second turn) acting is the end: success. For others
     nobody knows: no label. Runs that have a label already keep it.
     """
-    return store.execute(_SETTLE, [now - idle_s]) + store.execute(_FINISH, [now - idle_s])
+    idle = "SELECT 1 FROM trajectories WHERE success_source = 'open' AND last_at < ? LIMIT 1"
+    settled = store.execute(_SETTLE, [now - idle_s]) if store.value(idle, [now - idle_s]) else 0
+    return settled + store.execute(_FINISH, [now - idle_s])

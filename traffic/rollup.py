@@ -1,13 +1,15 @@
 """Sums kept beside the calls, in the transaction that writes them, so that no listing has to scan all calls.
 
     traffic_hours    per hour, pattern, route, model, student and status: attempts, calls, tokens
+    traffic_days     the same per day: for questions about all of the time
     latency_days     per day, pattern, route and model: how many calls took how long, in fixed steps of a power of two
     caller_days      per day, caller, route and model: what budgets are counted from
     pattern_runs     each run once per pattern that it has calls of
+    pattern_sessions how many runs each pattern has
     changes          which runs (and patterns of theirs) each batch touched, numbered: whoever remembers something about
                      runs asks what is new since a number
 
-Invariant: at every commit, each sum is what the same statement gives over the whole table `calls`. The first four are
+Invariant: at every commit, each sum is what the same statement gives over the whole table `calls`. All but the last are
 views: tables of what has been counted, and beside them the newest calls (`uncounted`), counted on the spot. Everything
 adds up, so many calls are counted by one statement a table; calls that change are taken out before and put back after
 (`moving`), and those that are removed are taken out for good (`removing`).
@@ -24,7 +26,21 @@ import pyarrow as pa
 
 from .lookup import ids_table
 from .store import Store
-from .sums import ADD_CALLERS, ADD_LATENCIES, ADD_RUNS, ADD_TRAFFIC, LATENCIES, NEW, SUMS, rebuild_sql
+from .sums import (
+    ADD_CALLERS,
+    ADD_DAYS,
+    ADD_LATENCIES,
+    ADD_RUNS,
+    ADD_SESSIONS,
+    ADD_TRAFFIC,
+    DAYS,
+    LATENCIES,
+    NEW,
+    SUMS,
+    days_again,
+    rebuild_days_sql,
+    rebuild_sql,
+)
 
 HOUR_S, DAY_S = 3_600, 86_400
 MOST_UNCOUNTED = 16_384
@@ -37,6 +53,8 @@ INSERT INTO changes BY NAME
 SELECT (SELECT coalesce(max(revision), 0) + 1 FROM changes) AS revision, trajectory_id, pattern_id FROM {source}
 WHERE trajectory_id IS NOT NULL GROUP BY ALL
 """
+_MOVED = (ADD_TRAFFIC, ADD_DAYS, ADD_LATENCIES)
+"""What knows patterns and repeats of calls."""
 _BY_ID = "(SELECT * FROM calls WHERE call_id IN (SELECT CAST(id AS UUID) FROM batch))"
 
 
@@ -56,7 +74,7 @@ def settle(store: Store) -> None:
 
 
 def _count_new(store: Store) -> None:
-    for statement in (ADD_TRAFFIC, ADD_LATENCIES, ADD_CALLERS, ADD_RUNS):
+    for statement in (*_MOVED, ADD_CALLERS, ADD_SESSIONS, ADD_RUNS):
         store.execute(statement.format(source=NEW, sign=""))
     store.execute("DELETE FROM uncounted")
 
@@ -74,13 +92,13 @@ def moving(store: Store, ids: pa.Table) -> Iterator[None]:
     # Those that are not counted yet are counted as they will be then.
     sql = "SELECT id FROM batch WHERE CAST(id AS UUID) NOT IN (SELECT call_id FROM uncounted)"
     counted = ids_table(str(name) for (name,) in store.join(sql, ids))
-    for statement in (ADD_TRAFFIC, ADD_LATENCIES) if len(counted) else ():
+    for statement in _MOVED if len(counted) else ():
         store.bulk(statement.format(source=_BY_ID, sign="-"), counted)
     yield
-    for statement in (ADD_TRAFFIC, ADD_LATENCIES, ADD_RUNS) if len(counted) else ():
+    for statement in (*_MOVED, ADD_SESSIONS, ADD_RUNS) if len(counted) else ():
         store.bulk(statement.format(source=_BY_ID, sign=""), counted)
     store.bulk(_CHANGES.format(source=_BY_ID), ids)
-    for table in ("counted_traffic", "counted_latencies") if len(counted) else ():
+    for table in ("counted_traffic", "counted_days", "counted_latencies") if len(counted) else ():
         store.execute(f"DELETE FROM {table} WHERE attempts = 0")
 
 
@@ -100,14 +118,25 @@ def removing(store: Store, table: str) -> Iterator[None]:
     store.execute(f"DELETE FROM counted_traffic WHERE list_contains({hours}, hour)")
     spans = " OR ".join(f"(started_at >= {low} AND started_at < {high})" for low, high in hour_spans(hours))
     store.execute(ADD_TRAFFIC.format(source=f"(SELECT * FROM calls WHERE {spans or 'FALSE'})", sign=""))
-    store.execute(f"DELETE FROM counted_runs WHERE trajectory_id IN (SELECT trajectory_id FROM {table})")
+    store.execute(days_again(sorted({hour // 24 for hour in hours})))
+    for statement in _FORGET_RUNS:
+        store.execute(statement.format(gone=f"trajectory_id IN (SELECT trajectory_id FROM {table})"))
     store.execute(_CHANGES.replace("pattern_id", "NULL AS pattern_id", 1).format(source=table))
+
+
+_FORGET_RUNS = (
+    "UPDATE counted_sessions SET runs = counted_sessions.runs - less.runs FROM "
+    "(SELECT pattern_id, count(*) AS runs FROM counted_runs WHERE {gone} GROUP BY ALL) AS less "
+    "WHERE less.pattern_id = counted_sessions.pattern_id",
+    "DELETE FROM counted_sessions WHERE runs = 0",
+    "DELETE FROM counted_runs WHERE {gone}",
+)
 
 
 def recount(store: Store) -> None:
     """Make all sums anew from the calls, as for a database that had none. Reads every call."""
     with store.transaction():
-        store.execute(rebuild_sql())
+        store.execute(f"{rebuild_sql()};\n{rebuild_days_sql()}")
 
 
 _HOURS = """
@@ -119,6 +148,11 @@ WHERE call_id IN (SELECT call_id FROM {table} UNION SELECT retry_of FROM {table}
 def hours_since(since: float) -> str:
     """SQL for rows of `traffic_hours` since a moment; what is left of the hour it lies in is counted on the spot."""
     return _since(since, "traffic_hours", "hour", HOUR_S, SUMS)
+
+
+def days_since(since: float) -> str:
+    """The same for `traffic_days`."""
+    return _since(since, "traffic_days", "day", DAY_S, DAYS)
 
 
 def latencies_since(since: float) -> str:

@@ -77,8 +77,9 @@ def list_patterns(store: Store, limit: int = 1000, *, pattern: str = "") -> list
     """Patterns, the busiest first; or the one of an id, if there is one."""
     sql = f"""
         SELECT p.pattern_id, p.agent_id, p.name, p.version, p.role, p.created_at, {_COUNTS}
-        FROM patterns p LEFT JOIN traffic_hours h ON h.pattern_id = p.pattern_id
-        LEFT JOIN (SELECT pattern_id, count(*) AS runs FROM pattern_runs GROUP BY ALL) r ON r.pattern_id = p.pattern_id
+        FROM patterns p LEFT JOIN traffic_days h ON h.pattern_id = p.pattern_id
+        LEFT JOIN (SELECT pattern_id, sum(runs)::BIGINT AS runs FROM pattern_sessions GROUP BY ALL) r
+            ON r.pattern_id = p.pattern_id
         WHERE $pattern IN ('', p.pattern_id)
         GROUP BY p.pattern_id, p.agent_id, p.name, p.version, p.role, p.created_at
         ORDER BY calls DESC, p.created_at, p.pattern_id LIMIT $limit

@@ -22,7 +22,7 @@ from .oddities import Oddities, Oddity
 from .rollup import settle
 from .snapshots import Snapshot
 from .store import Store
-from .sums import CALLERS, LATENCIES, RUNS, SUMS
+from .sums import CALLERS, DAYS, LATENCIES, RUNS, SESSIONS, SUMS
 
 MOST_SHOWN = 1_000
 """Problems that are listed one by one; the others are counted."""
@@ -214,7 +214,14 @@ def _runs(view: Snapshot, report: VerifyReport) -> None:
         report.add("trajectories", name, "calls", f"is {said}, but it has {counted}")
 
 
-_SUMS = {"traffic_hours": SUMS, "latency_days": LATENCIES, "caller_days": CALLERS, "pattern_runs": RUNS}
+_SUMS = {
+    "traffic_hours": SUMS,
+    "traffic_days": DAYS,
+    "latency_days": LATENCIES,
+    "caller_days": CALLERS,
+    "pattern_runs": RUNS,
+    "pattern_sessions": SESSIONS,
+}
 """Tables of sums over the calls, and what gives each anew."""
 
 

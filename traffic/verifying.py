@@ -6,16 +6,18 @@ that a function does can keep the store or the agents waiting, and every failure
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .canonical import loads
 from .errors import UnknownName
 from .feedback import VERIFIER
 from .feedback_rows import save
+from .lookup import by_ids
 from .queries import show_trajectory
 from .store import Store
 from .verifiers import Call, Ended, Loaded, Trajectory, Verdict, Verifiers
@@ -27,6 +29,8 @@ PAUSE_S = 2.0
 """Between two looks for runs when there were none."""
 FAILING = 10
 """Runs without a verdict, one after another, that are a problem of the function and not of the runs."""
+MOST_CHANGED = 10_000
+"""Runs that have changed since the last look; with more of them, all runs are looked at."""
 RELOAD_S = 60.0
 """Functions that could not be imported are tried again after this."""
 
@@ -35,7 +39,7 @@ logger = logging.getLogger(__name__)
 _WAITING = """
 SELECT t.trajectory_id, t.calls, t.last_at FROM trajectories t
 LEFT JOIN verifications v ON v.trajectory_id = t.trajectory_id AND v.verifier = ?
-WHERE (t.finished OR t.last_at < ?)
+WHERE t.last_at >= ? AND (t.finished OR t.last_at < ?)
     AND (v.verifier IS NULL OR v.version <> ? OR v.calls <> t.calls OR v.last_at <> t.last_at)
 ORDER BY t.last_at DESC, t.trajectory_id LIMIT ?
 """
@@ -44,6 +48,15 @@ SELECT v.verifier, count(*), count_if(f.flag OR f.number IS NOT NULL), count_if(
     arg_max(v.error, v."at") FILTER (v.error <> ''), max(v."at"), count_if(f.flag = FALSE)
 FROM verifications v LEFT JOIN feedback f ON f.feedback_id = ? || v.verifier || '/' || v.trajectory_id GROUP BY ALL
 """
+
+
+class _Look(NamedTuple):
+    """A moment at which all runs that waited had their turn."""
+
+    revision: int
+    """The newest of `rollup`'s changes."""
+    at: float
+    """Unix seconds."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,8 @@ class Verifying:
     _loaded_at: float = field(default=-1e9)
     _failures: dict[str, int] = field(default_factory=dict)
     """Runs in a row that a function failed on."""
+    _done: dict[tuple[str, str], _Look] = field(default_factory=dict)
+    """By function and version: only what has changed since then, or has been silent for long enough, can wait."""
     _last_errors: dict[str, str] = field(default_factory=dict)
     """Of the newest run that each function was shown; empty when it did not fail."""
 
@@ -119,7 +134,8 @@ class Verifying:
         self._load()
         asked = 0
         for one in [one for one in self._loaded if not one.error]:
-            waiting = self.store.rows(_WAITING, [one.name, self.clock() - self.idle_s, one.version, BATCH])
+            look = self._look()
+            waiting = self.waiting(one.name, one.version)
             for trajectory_id, calls, last_at in waiting:
                 if stop is not None and stop.is_set():
                     return asked
@@ -129,7 +145,29 @@ class Verifying:
                     continue
                 self._keep(one, trajectory_id, calls, last_at, self.verifiers.ask(one.name, run))
                 asked += 1
+            if len(waiting) < BATCH:
+                self._done[one.name, one.version] = look
         return asked
+
+    def waiting(self, verifier: str, version: str) -> list[tuple[str, int, float]]:
+        """The newest runs that a function has to judge: id, calls, last call."""
+        since = self._since(self._done.get((verifier, version)))
+        return self.store.rows(_WAITING, [verifier, since, self.clock() - self.idle_s, version, BATCH])
+
+    def _look(self) -> "_Look":
+        return _Look(self.store.value("SELECT max(revision) FROM changes") or 0, self.clock())
+
+    def _since(self, done: "_Look | None") -> float:
+        """Since when the last calls of runs lie that may wait, when all did have their verdicts at a look."""
+        oldest = self.store.value("SELECT min(revision) FROM changes") or 0
+        if done is None or oldest > done.revision + 1:
+            return -math.inf
+        sql = "SELECT DISTINCT trajectory_id FROM changes WHERE revision > ?"
+        changed = [run for (run,) in self.store.rows(sql, [done.revision])]
+        if len(changed) > MOST_CHANGED:
+            return -math.inf
+        ends = by_ids(self.store, "SELECT last_at FROM trajectories WHERE trajectory_id IN ({ids})", changed)
+        return min([done.at - self.idle_s, *(last_at for (last_at,) in ends)])
 
     def report(self) -> list[VerifierReport]:
         """One row a function: those of the settings in their order, then others that have judged runs."""
