@@ -46,6 +46,7 @@ class Housekeeping:
 
     def __post_init__(self) -> None:
         self._rules = rules_of(self.options)
+        self._sizes: dict[str, int] = {}
         self._done_at = float(self.store.value("SELECT value FROM meta WHERE key = ?", [_DONE_AT]) or 0.0)
 
     def step(self) -> Removed | None:
@@ -54,13 +55,15 @@ class Housekeeping:
         if not self._rules.limited or 0 <= now - self._done_at < EVERY_S:
             return None
         try:
-            removed = prune(self.store, self._rules, now, kept_since=kept_since(self.store, now), steps=1)
+            since = kept_since(self.store, now)
+            removed = prune(self.store, self._rules, now, kept_since=since, steps=1, sizes=self._sizes)
             if not removed.more:
                 intents.forget(self.data, self.store)
                 self._note(now)
         except Exception:
             logger.exception("The rules of [store] could not be applied and will be tried again in an hour")
             self._done_at = now
+            self._sizes.clear()
             return None
         if removed.calls:
             logger.info("Retention removed %d calls of %d runs from the store", removed.calls, removed.runs)
@@ -68,4 +71,5 @@ class Housekeeping:
 
     def _note(self, now: float) -> None:
         self._done_at = now
+        self._sizes.clear()
         self.store.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [_DONE_AT, repr(now)])

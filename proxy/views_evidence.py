@@ -16,6 +16,9 @@ from .machine import apply
 from .states import Event, PatternState, Relabelled
 from .views_queries import machine_events
 
+MOST_AT_ONCE = 2_000
+"""Events folded while a page waits: about half a second."""
+
 
 @dataclass(frozen=True)
 class EvidencePoint:
@@ -104,12 +107,19 @@ class EvidenceBook:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._series: dict[tuple[str, str], Series] = {}
-        # Two pages that ask at once must not fold an event twice.
-        self._lock = threading.Lock()
+        # Two pages that ask at once must not fold an event twice; each holds the lock of its own series.
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+
+    def far_behind(self, pattern_id: str, student: str) -> bool:
+        """Whether so many events are to be folded that nobody should wait for it: as after a start."""
+        known = self._series.get((pattern_id, student))
+        sql = "SELECT count(*) FROM route_events WHERE pattern_id = ? AND student = ? AND seq > ?"
+        waiting = self._store.value(sql, [pattern_id, student, known.last if known else 0])
+        return waiting > MOST_AT_ONCE
 
     def series(self, pattern_id: str, student: str) -> Series:
         """All levels up to the newest event."""
-        with self._lock:
+        with self._locks.setdefault((pattern_id, student), threading.Lock()):
             series = self._series.setdefault((pattern_id, student), Series())
             for seq, event in machine_events(self._store, pattern_id, student, series.last):
                 series.hear(seq, event)

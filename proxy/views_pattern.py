@@ -144,7 +144,7 @@ def pattern_page(site: Site, book: EvidenceBook, pattern_id: str) -> PatternPage
         progress=_progress(gate),
         risk=_risk(state),
         versions=tuple(_version(one) for one in site.board.states(pattern_id)),
-        plots=tuple(plots_of(book.series(pattern_id, state.student)) if state.student else ()),
+        plots=_plots(site, book, pattern_id, state.student),
         days=LOOK_DAYS,
         sides=tuple(_side(one, site) for one in sides_of(site, pattern_id)),
         actions=actions_of(state),
@@ -160,6 +160,16 @@ def pattern_page(site: Site, book: EvidenceBook, pattern_id: str) -> PatternPage
         disagreements=f"/pairs?pattern={pattern_id}&only=disagree",
         agents_url=site.options.data_plane_url,
     )
+
+
+def _plots(site: Site, book: EvidenceBook, pattern_id: str, student: str) -> tuple[EvidencePlot, ...]:
+    """The evidence drawn; nothing while tens of thousands of sessions are read, which is done beside the page."""
+    if not student:
+        return ()
+    if book.far_behind(pattern_id, student):
+        site.memo.later(("evidence", pattern_id, student), lambda: book.series(pattern_id, student), 0.0)
+        return ()
+    return tuple(plots_of(book.series(pattern_id, student)))
 
 
 def sides_of(site: Site, pattern_id: str) -> list[Side]:

@@ -147,7 +147,7 @@ def test_no_page_waits_for_the_evidence_of_thousands_of_sessions(control_world: 
     site, store = site_of(control_world), control_world.plane.store
     pattern, version = control_world.pattern, control_world.version
     assert pattern_page(site, EvidenceBook(store), pattern).plots
-    session = json.dumps({"event": "session", "at": 1.0, "kind": "audit", "session": "s", "loss": 0.0, "calls": 1})
+    session = json.dumps({"event": "session", "at": 1.0, "kind": "canary", "session": "s", "loss": 0.0, "calls": 1})
     store.execute(
         "INSERT INTO route_events SELECT (SELECT max(seq) FROM route_events) + 1 + n, 1.0, ?, ?, 'session', ?, '' "
         f"FROM range({MOST_AT_ONCE}) r(n)",

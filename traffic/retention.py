@@ -102,15 +102,20 @@ def prune(
     dry_run: bool = False,
     steps: int | None = None,
     progress: Callable[[int], None] = lambda runs: None,
+    sizes: dict[str, int] | None = None,
 ) -> Removed:
     """Remove what the rules do not keep; `progress` is told the number of runs so far.
 
     now, kept_since: Unix seconds; nothing with a call since `kept_since` goes, whatever the rules say.
     steps: transactions at most; None for as many as it takes.
+    sizes: for a removal in several calls, one dict: the sizes of the first look, less what has been removed since.
+        A look at sizes reads all texts.
     """
     until = min(now - YOUNGEST_S, kept_since if kept_since is not None else now)
     if not dry_run:
-        return _Pruning(store, rules, now, until, steps, progress, store.transaction).run()
+        return _Pruning(
+            store, rules, now, until, steps, progress, store.transaction, {} if sizes is None else sizes
+        ).run()
     report = Removed()
     try:
         with store.transaction():
@@ -131,6 +136,8 @@ class _Pruning:
     steps: int | None
     progress: Callable[[int], None]
     step: Callable[[], AbstractContextManager[Any]]
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of content by the name of a rule, once it has been looked at; the whole store's by the empty name."""
     report: Removed = field(default_factory=Removed)
 
     def run(self) -> Removed:
@@ -138,9 +145,9 @@ class _Pruning:
         self._by_age(patterns)
         for name, rule in self.rules.per_pattern.items():
             if rule.bytes and patterns[name]:
-                self._by_size(rule.bytes, patterns[name])
+                self._by_size(name, rule.bytes, patterns[name])
         if self.rules.keep.bytes:
-            self._by_size(self.rules.keep.bytes, None)
+            self._by_size("", self.rules.keep.bytes, None)
         return self.report
 
     def _by_age(self, patterns: Mapping[str, Sequence[str]]) -> None:
@@ -153,29 +160,37 @@ class _Pruning:
             if not self._remove(units[start : start + _STEP]):
                 return
 
-    def _by_size(self, limit: int, patterns: Sequence[str] | None) -> None:
-        size = content_bytes(self.store, patterns)
-        if size <= limit:
+    def _by_size(self, name: str, limit: int, patterns: Sequence[str] | None) -> None:
+        if self.report.more:
+            return
+        if name not in self.sizes:
+            self.sizes[name] = content_bytes(self.store, patterns)
+        if self.sizes[name] <= limit:
             return
         units = _units(self.store, self.until, {}, 0.0, self.now, patterns)
         at = 0
-        while size > limit and at < len(units):
+        while (size := self.sizes[name]) > limit and at < len(units):
             # Half of what the mean run suggests, so that no more goes than must.
             share = (size - limit) / size * (len(units) - at) / 2
             taken = units[at : at + max(1, min(_STEP, int(share)))]
-            before = self.report.bytes
-            if not self._remove(taken):
+            if not self._remove(taken, name):
                 return
             at += len(taken)
-            size -= self.report.bytes - before
 
-    def _remove(self, units: Sequence[Unit]) -> bool:
+    def _remove(self, units: Sequence[Unit], rule: str = "") -> bool:
         """False when as many steps were done as may be."""
         if self.steps is not None and self.steps <= 0:
             self.report.more = True
             return False
         with self.step():
-            self.report.add(remove(self.store, units))
+            done = remove(self.store, units)
+        self.report.add(done)
+        for name in list(self.sizes):
+            # What a run shares with patterns of other rules is not known: these are looked at again.
+            if name in ("", rule):
+                self.sizes[name] -= done.bytes
+            else:
+                del self.sizes[name]
         self.steps = None if self.steps is None else self.steps - 1
         self.progress(self.report.runs)
         return True
