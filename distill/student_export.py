@@ -137,10 +137,9 @@ def _refuse(difference: float, limit: float, what: str) -> None:
 
 def _modelfile(manifest: Manifest) -> str:
     """For `ollama create NAME -f Modelfile`."""
-    template = "{{ .Prompt }}" if manifest.prompt.mode == "internalised" else _CHATML
     return (
         f"# {manifest.version}\nFROM ./{GGUF_NAME}\n"
-        f'TEMPLATE """{template}"""\nPARAMETER temperature 0\nPARAMETER stop "{TURN_END}"\n'
+        f'TEMPLATE """{_CHATML}"""\nPARAMETER temperature 0\nPARAMETER stop "{TURN_END}"\n'
     )
 
 
@@ -163,7 +162,8 @@ def _readme(manifest: Manifest, form: str) -> str:
     )
     reads = (
         "It knows its agent's constant lines and tools by heart, and reads prompts rendered by Tutelage only: what "
-        "varies, in ChatML turns. Send them as raw text (`/completion`; `raw` in Ollama)."
+        'varies, in ChatML turns. Tutelage sends them so (`serving.engine = "chat"`); by hand, send them as raw text '
+        "(`/completion`; `raw` in Ollama)."
         if manifest.prompt.mode == "internalised"
         else "It reads conversations in ChatML turns, tools listed in the system turn as in docs/rendering.md."
     )
