@@ -23,7 +23,7 @@ CONCURRENCY = 6
 class Demo(Story):
     """The parcel desk's story."""
 
-    plan = Plan("parcels", observe=240, shadow_batch=23, live=25, drift_batch=16)
+    plan = Plan("parcels", observe=240, shadow_batch=23, live=25, drift_batch=16, patterns=2)
 
     def surroundings(self) -> AbstractContextManager[World]:
         self.tasks = make_tasks(self.seed)

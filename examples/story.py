@@ -35,6 +35,8 @@ class Plan:
     shadow_batch: int
     live: int
     drift_batch: int
+    patterns: int
+    """How many of the student's patterns have to leave the shadow before the story goes on."""
     ramp_served: int = 10
     """Sessions that the student gets in one batch of the ramp, whatever its share."""
     limit_s: float = STAGE_LIMIT_S
@@ -120,8 +122,7 @@ class Story(ABC):
     def shadow(self) -> None:
         """It answers copies, until that proves something."""
         with self.stage("shadow", "The student answers copies of new calls; nobody is served by it yet."):
-            waiting = {"observe", "shadow"}
-            self.serve_until(lambda: not waiting.intersection(self.states()), lambda: self.plan.shadow_batch)
+            self.serve_until(lambda: self._left_shadow() >= self.plan.patterns, lambda: self.plan.shadow_batch)
         self._tell_routes()
 
     def ramp(self) -> None:
@@ -182,6 +183,9 @@ class Story(ABC):
             self.until(lambda: reached() or not self._pending(), max(0.0, deadline - time.monotonic()))
         if not reached():
             self.say("[yellow]No decision within the time of the demo.[/]")
+
+    def _left_shadow(self) -> int:
+        return sum(state not in ("observe", "shadow") for state in self.states())
 
     def _ramp_batch(self) -> int:
         shares = [row["share"] for row in self.world.ask("/api/routes") if row["state"] == "canary"]

@@ -104,7 +104,7 @@ NO_SESSIONS = {"name": "n", "role": "user", "sessions": 0}
 class Told(told.Story):
     """A story without processes: each batch of customers brings the next state."""
 
-    plan = told.Plan("s", observe=1, shadow_batch=3, live=1, drift_batch=4, limit_s=5.0)
+    plan = told.Plan("s", observe=1, shadow_batch=3, live=1, drift_batch=4, patterns=1, limit_s=5.0)
 
     def surroundings(self) -> Any:
         raise AssertionError
@@ -134,7 +134,7 @@ def test_a_stage_goes_on_until_the_proxy_has_decided() -> None:
 def test_a_decision_that_does_not_come_is_said() -> None:
     shown = Console(record=True, file=io.StringIO())
     one = Told(shown)
-    one.plan = told.Plan("s", observe=1, shadow_batch=3, live=1, drift_batch=4, limit_s=0.1)  # pyright: ignore[reportAttributeAccessIssue]
+    one.plan = told.Plan("s", observe=1, shadow_batch=3, live=1, drift_batch=4, patterns=1, limit_s=0.1)  # pyright: ignore[reportAttributeAccessIssue]
     one.world = Silent("canary")  # pyright: ignore[reportAttributeAccessIssue]
     one.ramp()
     assert one.facts == {"promoted": False}

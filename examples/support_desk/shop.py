@@ -117,7 +117,7 @@ def refund_order(shop: Shop, order: str, reason: str) -> Row:
     if found["status"] != "delivered" or found["days"] > REFUND_DAYS:
         raise Refused(f"order {order} is {found['status']} for {found['days']} days")
     shop.add("refunds", order_id=order, cents=found["cents"], reason=reason)
-    return {"euros": found["cents"] / 100}
+    return {"euros": f"{found['cents'] / 100:.2f}"}
 
 
 def replace_item(shop: Shop, order: str, sku: str) -> Row:

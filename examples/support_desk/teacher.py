@@ -94,7 +94,7 @@ def _cancel(asked: str, order: Json, done: list[Json]) -> Step:
 
 def _refund(asked: str, order: Json, done: list[Json]) -> Step:
     if done:
-        paid = f"You get {done[0]['euros']:.2f} euros back for {order['id']}." if "euros" in done[0] else ""
+        paid = f"You get {done[0]['euros']} euros back for {order['id']}." if "euros" in done[0] else ""
         return paid or f"A colleague looks at {order['id']}. Your ticket is {done[0]['ticket']}."
     if order["status"] == "delivered" and order["days"] <= REFUND_DAYS:
         return "refund_order", {"order": order["id"], "reason": "damaged"}
