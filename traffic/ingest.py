@@ -139,7 +139,7 @@ class Ingest:
             raise
         return IngestReport(len(fresh), len(payloads) - unreadable - len(fresh), unreadable, new_messages)
 
-    def resume(self, limit: int = 5_000) -> int:
+    def resume(self, limit: int = 1_000) -> int:
         """Show the recogniser the newest calls that have no pattern, as after a restart; returns how many it saw."""
         if self.recogniser is None:
             return 0
