@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tutelage import config
-from tutelage.examples.story import risk
 from tutelage.examples.demo_world import CONFIG, World, free_port, resident_mb
+from tutelage.examples.story import risk
 
 
 def test_a_taken_port_is_replaced() -> None:
