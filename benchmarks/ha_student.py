@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tutelage.distill.balance import balanced_rows
 from tutelage.distill.curate import Trajectory
@@ -26,7 +26,7 @@ from tutelage.distill.rows import rows_of
 from tutelage.distill.train import Trained, train
 from tutelage.serving.engine import EngineError
 from tutelage.serving.render import InvalidOutput
-from tutelage.serving.student import Student
+from tutelage.serving.student import Answer, Student
 from tutelage.traffic.layout import DataDir
 from tutelage.traffic.students import (
     ADAPTER,
@@ -41,6 +41,12 @@ Item = dict[str, Any]
 Judge = Callable[[Item, Any], tuple[bool | None, str]]
 """From a recorded run and the calls of an answer to whether they are right, and why not."""
 RISKS = (0.05, 0.10)
+
+
+class Asked(Protocol):
+    """Whoever answers a request; raises as `Student.answer` does."""
+
+    def answer(self, request: Item) -> Answer: ...
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def register(made: Path, how: Lesson, spec: PromptSpec, parts: BaseParts) -> str
     return version
 
 
-def answers(student: Student, asked: Sequence[Item], judge: Judge) -> Iterator[Told]:
+def answers(student: Asked, asked: Sequence[Item], judge: Judge) -> Iterator[Told]:
     """What the student makes of the first call of each of these runs."""
 
     def answer(item: Item) -> Told:
@@ -157,7 +163,7 @@ def answers(student: Student, asked: Sequence[Item], judge: Judge) -> Iterator[T
         except (InvalidOutput, EngineError) as error:
             return Told(item["trajectory_id"], False, f"refused: {error}", -99.0, time.perf_counter() - started)
         right, why = judge(item, given.message.get("tool_calls"))
-        return Told(item["trajectory_id"], bool(right), why, given.mean_logprob, time.perf_counter() - started)
+        return Told(item["trajectory_id"], bool(right), why, given.score, time.perf_counter() - started)
 
     # Four at once, as many as the engine writes; requests of one house follow one another and share its beginning.
     with ThreadPoolExecutor(4) as pool:

@@ -35,7 +35,7 @@ def test_what_the_engine_refuses_is_wrong_and_says_why() -> None:
         def answer(self, request: dict[str, Any]) -> Any:
             if request["messages"][1]["content"] == "hm":
                 raise EngineError("no answer")
-            return SimpleNamespace(message={"tool_calls": [request["messages"][1]["content"]]}, mean_logprob=-0.5)
+            return SimpleNamespace(message={"tool_calls": [request["messages"][1]["content"]]}, score=-0.5)
 
     runs = [
         {"trajectory_id": said, "messages": [{}, {"content": said}, {}], "tools": [], "meta": {"home": "a"}}
