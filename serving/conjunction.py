@@ -4,7 +4,9 @@ The result never forbids what both allow. Where two keywords cannot be put into 
 that lets through is found by the check of the finished answer.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 from ..traffic.schema import equal
@@ -22,7 +24,31 @@ def conjunction(one: Any, other: Any) -> Any:
     merged = dict(one)
     for key, value in other.items():
         merged[key] = _MERGERS.get(key, _first)(merged[key], value) if key in merged else value
+    if "properties" in merged:
+        merged["properties"] = _named(merged, one, other)
     return merged
+
+
+def _named(merged: Mapping[str, Any], one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The named members, each of which is an additional one to the schema that does not name it."""
+    found: dict[str, Any] = {}
+    for name, part in merged["properties"].items():
+        limits = [schema["additionalProperties"] for schema in (one, other) if _is_additional(name, schema)]
+        if False not in limits:
+            found[name] = reduce(_both, limits, part)
+        elif name in merged.get("required", ()):
+            raise Impossible(f"{name} is required and forbidden at the same time")
+    return found
+
+
+def _is_additional(name: str, schema: Mapping[str, Any]) -> bool:
+    """Whether the schema's `additionalProperties` is about this member. Where a pattern cannot be read, it is not."""
+    if name in schema.get("properties", {}) or schema.get("additionalProperties", True) is True:
+        return False
+    try:
+        return not any(re.search(pattern, name) for pattern in schema.get("patternProperties", {}))
+    except re.error:
+        return False
 
 
 def _first(one: Any, other: Any) -> Any:
@@ -54,6 +80,8 @@ def _properties(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, A
 
 
 def _both(one: Any, other: Any) -> Any:
+    if one is False or other is False:
+        return False
     return one if equal(one, other) else {"allOf": [one, other]}
 
 

@@ -10,6 +10,8 @@ from jsonschema import Draft202012Validator
 from tutelage.serving.conjunction import conjunction
 from tutelage.serving.gbnf import Impossible
 
+BOOLEAN = {"type": "boolean"}
+
 
 @pytest.mark.parametrize(
     ("one", "other", "both"),
@@ -26,6 +28,20 @@ from tutelage.serving.gbnf import Impossible
             {"properties": {"a": {"maximum": 2}, "b": True}},
             {"properties": {"a": {"allOf": [{"minimum": 1}, {"maximum": 2}]}, "b": True}},
         ),
+        (
+            {"properties": {"a": {"minimum": 1}, "x-b": {}}},
+            {"patternProperties": {"^x-": {}}, "additionalProperties": BOOLEAN},
+            {
+                "properties": {"a": {"allOf": [{"minimum": 1}, BOOLEAN]}, "x-b": {}},
+                "patternProperties": {"^x-": {}},
+                "additionalProperties": BOOLEAN,
+            },
+        ),
+        (
+            {"properties": {"a": {}}, "additionalProperties": BOOLEAN},
+            {"additionalProperties": False},
+            {"properties": {}, "additionalProperties": False},
+        ),
         ({"anyOf": [{"const": 1}]}, {"anyOf": [True]}, {"anyOf": [{"allOf": [{"const": 1}, True]}]}),
         ({"title": "one", "pattern": "a"}, {"title": "other", "pattern": "b"}, {"title": "one", "pattern": "a"}),
     ],
@@ -36,7 +52,13 @@ def test_keywords(one: Any, other: Any, both: Any) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(False, True), ({}, False), ({"type": "string"}, {"type": "null"}), ({"const": 1}, {"const": True})],
+    [
+        (False, True),
+        ({}, False),
+        ({"type": "string"}, {"type": "null"}),
+        ({"const": 1}, {"const": True}),
+        ({"properties": {"a": {}}, "required": ["a"]}, {"additionalProperties": False}),
+    ],
 )
 def test_contradictions(one: Any, other: Any) -> None:
     with pytest.raises(Impossible):

@@ -21,7 +21,7 @@ from tutelage.examples import (
 from tutelage.examples.place import Place, opened
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SHARED = ("demo.py", "demo_world.py", "__init__.py")
+SHARED = ("demo.py", "demo_world.py", "story.py", "__init__.py")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from gbnf_reader import Grammar
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
@@ -215,6 +215,7 @@ _SCHEMAS = st.recursive(_LEAVES, _nested, max_leaves=8)
 
 @settings(max_examples=150)
 @given(_SCHEMAS, _SCHEMAS, st.integers(0, 999))
+@example({"allOf": [{"type": "object", "properties": {"a": {}}}, {"additionalProperties": {"type": "boolean"}}]}, {}, 0)
 def test_what_is_drawn_validates_or_the_schema_is_refused(schema: Any, other: Any, seed: int) -> None:
     """Only where a decimal meets an excluded bound, or a pattern another one or an enum, is anything left to find."""
     if not isinstance(schema, dict):
