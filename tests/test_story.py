@@ -156,6 +156,7 @@ def test_an_agreeing_student_is_shadowed_promoted_and_serves(story: Story) -> No
     story.serve_until(lambda states: "shadow" not in states, batch=25, batches=6)
     assert story.states() == ["canary", "canary"]
     story.serve_until(lambda states: states == ["live", "live"], batch=120, batches=12)
+    time.sleep(1.0)  # by then every worker has the new routes
     tally = story.serve(20)
     assert tally.routes == {"student": tally.calls}
 
