@@ -33,7 +33,7 @@ CONCURRENCY = 4
 class DeskStory(Story):
     """Ten tools, two patterns, one student."""
 
-    plan = Plan("desk", observe=420, shadow_batch=24, live=25, drift_batch=16, patterns=1, limit_s=900.0)
+    plan = Plan("desk", observe=320, shadow_batch=24, live=25, drift_batch=16, patterns=1, limit_s=900.0)
 
     @contextmanager
     def surroundings(self) -> Iterator[World]:
