@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 
 from ..traffic import logs
-from ..traffic.errors import TutelageError
+from ..traffic.errors import DataFolderLocked, TutelageError
 from ..traffic.layout import DataDir
 from ..traffic.priority import step_back
 from ..traffic.store import Store
@@ -28,7 +28,7 @@ from ..traffic.verifying import Verifying
 from .access import token_for
 from .admin import Admin
 from .admin_feedback import add_feedback
-from .control_lock import ControlLock
+from .control_lock import ControlLock, is_ending, read_owner
 from .draws import draw_for
 from .housekeeping import Housekeeping
 from .judging import Judging
@@ -50,6 +50,8 @@ from .tool_policies import PolicyBook
 logger = logging.getLogger(__name__)
 NOISE_IDLE_S = 5.0
 """Pause between two looks for calls to ask the teacher again."""
+PREDECESSOR_S = 30.0
+"""Longest wait for a control plane whose `serve` has died, and which is about to end as well."""
 ANY_HOST = ("0.0.0.0", "::", "")
 """Addresses under which the operator has opened the API to the network: any name may be meant."""
 
@@ -169,7 +171,7 @@ def _endpoint(teacher: Teacher, timeout_s: float) -> Endpoint:
 
 async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
     """Run everything until `stopped` is set, then stop in order: API, runners, keeper with a last round."""
-    options, stop = plane.options, threading.Event()
+    options, stop, parent = plane.options, threading.Event(), os.getppid()
     async with httpx.AsyncClient(timeout=options.shadow_timeout_s, trust_env=False) as client:
         plane.add_runners(client)
         # Before the threads begin: a backlog would keep the interpreter busy while nobody is answered yet.
@@ -199,7 +201,9 @@ async def serve(plane: ControlPlane, stopped: asyncio.Event) -> None:
             await asyncio.to_thread(verifying.join)
             await asyncio.to_thread(keeper.join)
             await asyncio.to_thread(keys.join)
-            await asyncio.to_thread(plane.catch_up)
+            if os.getppid() == parent:
+                # Else `serve` was killed, and the next one waits for the lock: the journal keeps what is left for it.
+                await asyncio.to_thread(plane.catch_up)
             await asyncio.to_thread(plane.reporting.stop)
 
 
@@ -244,7 +248,7 @@ def main() -> int:
     logs.configure()
     options = from_environment(ControlOptions)
     try:
-        plane = ControlPlane.open(DataDir(Path(options.data)), options, f"http://{_shown(options.host)}:{options.port}")
+        plane = _opened(DataDir(Path(options.data)), options, f"http://{_shown(options.host)}:{options.port}")
     except TutelageError as error:
         print(error, file=sys.stderr)
         return 1
@@ -253,6 +257,18 @@ def main() -> int:
     finally:
         plane.close()
     return 0
+
+
+def _opened(data: DataDir, options: ControlOptions, url: str) -> ControlPlane:
+    """As `ControlPlane.open`, once a predecessor that is about to end has given the lock back."""
+    deadline = time.monotonic() + PREDECESSOR_S
+    while True:
+        try:
+            return ControlPlane.open(data, options, url)
+        except DataFolderLocked:
+            if time.monotonic() > deadline or not is_ending(read_owner(data)):
+                raise
+            time.sleep(0.05)
 
 
 def _shown(host: str) -> str:

@@ -7,12 +7,15 @@ itself: only the attempt to take it does.
 import fcntl
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from ..traffic.errors import DataFolderError, DataFolderLocked
 from ..traffic.layout import DataDir
+
+_PROCESSES = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Owner:
     pid: int = 0
     url: str = ""
     """Address of its admin API; empty when it serves none (a command that opened the store for a moment)."""
+    parent: int = 0
+    """Process that started it."""
 
 
 class ControlLock:
@@ -49,7 +54,7 @@ class ControlLock:
                 "Use that one, stop it, or choose another folder with --data."
             ) from error
         file.truncate(0)
-        file.write(msgspec.json.encode({"pid": os.getpid(), "url": url}))
+        file.write(msgspec.json.encode({"pid": os.getpid(), "url": url, "parent": os.getppid()}))
         file.flush()
         return cls(file)
 
@@ -73,3 +78,18 @@ def read_owner(data: DataDir) -> Owner:
         return msgspec.json.decode(data.lock.read_bytes(), type=Owner)
     except (OSError, msgspec.DecodeError):
         return Owner()
+
+
+def is_ending(owner: Owner) -> bool:
+    """Whether who holds, or held, the lock will soon be gone: it is giving it back, or has outlived the `serve` that
+    started it and has been told to stop (`parents`). Where there is no /proc nobody is known to be ending."""
+    if not owner.pid:
+        return True
+    if not _PROCESSES.is_dir():
+        return False
+    try:
+        status = (_PROCESSES / str(owner.pid) / "status").read_text()
+    except OSError:
+        return True
+    [parent] = (int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:"))
+    return bool(owner.parent) and parent != owner.parent

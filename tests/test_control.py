@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from lock_holder import held_by_a_child
 
 from tutelage.proxy.admin_client import AdminClient
 from tutelage.proxy.control import ControlPlane
@@ -50,6 +51,18 @@ def running(data: DataDir) -> Iterator[tuple[subprocess.Popen[str], str]]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="who has lost its parent is told by /proc")
+def test_it_waits_for_one_whose_parent_was_killed(tmp_path: Path) -> None:
+    """And for nobody else: see the test of two on one folder."""
+    data = DataDir(tmp_path).prepare()
+    with held_by_a_child(data, 2.5) as starter:
+        starter.kill()
+        starter.wait()
+        with running(data) as (process, url):
+            assert process.poll() is None
+            assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
 
 
 def wait_for_calls(url: str, calls: int) -> None:
