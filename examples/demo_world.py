@@ -17,6 +17,7 @@ CONFIG = """# The demo's settings; everything else is as it is for everyone.
 [routing]
 epsilon_tools = 0.10
 session_idle_s = 2.0
+audit_share = 0.05  # of live sessions: some hundred in the demo, where a service has thousands
 
 [distill]
 teacher_distillable = "yes"

@@ -23,13 +23,13 @@ def test_a_taken_port_is_replaced() -> None:
     assert free_port(0) > 0
 
 
-def test_the_demo_only_shortens_the_idle_gap_and_takes_the_allowed_limit(tmp_path: Path) -> None:
+def test_the_demo_only_shortens_the_idle_gap_audits_more_and_takes_the_allowed_limit(tmp_path: Path) -> None:
     file = tmp_path / "demo.toml"
     file.write_text(CONFIG)
     routing, usual = config.load(file).control().routing, config.load().control().routing
     before, after = asdict(usual), asdict(routing)
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"epsilon_tools", "session_idle_s"}
+    assert changed == {"epsilon_tools", "session_idle_s", "audit_share"}
     assert routing.epsilon_tools == 0.10
     assert routing.alpha == 0.05
 
