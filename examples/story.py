@@ -247,6 +247,7 @@ class Story(ABC):
 
 
 def risk(row: dict[str, Any]) -> str:
+    """The disagreement of a route's row for people, never without its interval."""
     if not row["sessions"]:
         return "no compared session on this step yet"
     return f"disagreement {row['risk']:.1%} ({row['low']:.1%} to {row['high']:.1%}) in {row['sessions']} sessions"

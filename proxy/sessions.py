@@ -53,23 +53,20 @@ class SessionLoss:
     last_at: float
 
 
+_ANSWERED = "c.status = 200 AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false)"
+_UNSURE = f"(c.retried IS NOT TRUE AND c.student = $student AND c.fallback = 'low_confidence' AND {_ANSWERED})"
+_AUDITED = (
+    f"(c.retried IS NOT TRUE AND c.student = $student AND ((c.route = 'student' AND {_ANSWERED})"
+    f" OR coalesce(c.fallback, '') NOT IN ('', {', '.join(repr(reason) for reason in NO_LABEL)})))"
+)
 # The calls that need a label. Shadow: whole teacher answers, and those of another version that the teacher has audited:
 # else a version could never prove itself behind a live one. Audit: calls that the student was chosen for and answered,
 # or lost to the teacher by its own fault. Whole: these, and whole answers of the teacher in place of unsure ones.
 _NEEDED = {
-    SHADOW: "c.status = 200 AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false)"
-    " AND c.retried IS NOT TRUE AND (c.route = 'teacher' OR coalesce(a.teacher, '') <> '')",
-    AUDIT: "c.retried IS NOT TRUE AND c.student = $student AND ((c.route = 'student' AND c.status = 200"
-    " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false))"
-    " OR coalesce(c.fallback, '') NOT IN ('', {no_label}))",
-    WHOLE: "c.retried IS NOT TRUE AND c.student = $student AND ({unsure} OR (c.route = 'student' AND c.status = 200"
-    " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false))"
-    " OR coalesce(c.fallback, '') NOT IN ('', {no_label}))",
+    SHADOW: f"{_ANSWERED} AND c.retried IS NOT TRUE AND (c.route = 'teacher' OR coalesce(a.teacher, '') <> '')",
+    AUDIT: _AUDITED,
+    WHOLE: f"({_AUDITED} OR {_UNSURE})",
 }
-_UNSURE = (
-    "(c.retried IS NOT TRUE AND c.student = $student AND c.fallback = 'low_confidence' AND c.status = 200"
-    " AND c.response_id IS NOT NULL AND NOT coalesce(c.cancelled, false))"
-)
 LABEL = {
     SHADOW: "x.kind = $kind",
     AUDIT: "x.kind = $kind",
@@ -116,7 +113,7 @@ def sessions(store: Store, scope: Scope) -> Sequence[Row]:
 
 def asked(store: Store, scope: Scope, among: str = "") -> list[Row]:
     """All sessions of a scope, drawn or not, straight from the store; `among` narrows it: see `session_rows`."""
-    sql = _SESSIONS.format(needed=_needed(scope.kind), label=LABEL[scope.kind], among=among)
+    sql = _SESSIONS.format(needed=_NEEDED[scope.kind], label=LABEL[scope.kind], among=among)
     return store.query(sql, _params(scope) | {"after": scope.after})
 
 
@@ -133,7 +130,7 @@ def tasks(store: Store, scope: Scope, limit: int, taken: Collection[tuple[str, s
         room -= row["calls"] - row["labelled"]
     if not order:
         return []
-    needed = _needed(scope.kind)
+    needed = _NEEDED[scope.kind]
     if scope.kind == WHOLE:
         # Its served answers are audited; what is left is to ask the student again where it was unsure.
         scope, needed = replace(scope, kind=SHADOW), _UNSURE
@@ -249,10 +246,6 @@ def _behind_live(scope: Scope, row: Mapping[str, Any], request: dict[str, Any]) 
         answer=json.loads(row["audited"]),
         usage=(row["teacher_prompt_tokens"], row["teacher_completion_tokens"]),
     )
-
-
-def _needed(kind: str) -> str:
-    return _NEEDED[kind].format(unsure=_UNSURE, no_label=", ".join(f"'{reason}'" for reason in NO_LABEL))
 
 
 def _params(scope: Scope) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def step_back(nice: int = CONTROL_NICE) -> None:
 
 
 def _group_back(nice: int) -> None:
-    # Absent without groups; and the kernel takes only so many changes a second.
+    # Absent without groups, and empty in the kernel's first one; and the kernel takes only so many changes a second.
     with suppress(OSError):
-        now = int(_GROUP.read_text().split()[-1])
-        if now < nice:
+        name_and_nice = _GROUP.read_text().split()
+        if name_and_nice and int(name_and_nice[-1]) < nice:
             _GROUP.write_text(str(nice))

@@ -3,8 +3,8 @@
     python -m tutelage.examples.support_desk.story [FIGURES.json]
 
 As `tutelage demo`, but with ten tools on a real database, and with runs that the database judges: the student learns
-from those alone that are in there. It is a harder agent: the student soon reads customers' messages as well as its
-teacher, and gets these turns; those that follow a tool's result stay with the teacher while their proof is missing.
+from those alone that are in there. It is a harder agent, so the story goes on as soon as one of its two patterns is
+proved, whole or where the student is sure; the other one stays with the teacher while its proof is missing.
 """
 
 import os
@@ -50,14 +50,17 @@ class DeskStory(Story):
         return "the teacher forgets the hyphen in order numbers."
 
     def serve(self, sessions: int) -> Tally:
-        first, tally = self.tally.sessions, Tally(sessions)
-        waiting = enumerate(list(islice(self.customers, sessions)), first)
+        waiting = enumerate(list(islice(self.customers, sessions)), self.tally.sessions)
+        tally = Tally()
         with ThreadPoolExecutor(CONCURRENCY) as pool:
-            list(pool.map(lambda one: self._serve(tally, *one), waiting))
+            for one in pool.map(lambda one: self._serve(*one), waiting):
+                tally.add(one)
         self.tally.add(tally)
         return tally
 
-    def _serve(self, tally: Tally, number: int, customer: Customer) -> None:
+    def _serve(self, number: int, customer: Customer) -> Tally:
+        tally = Tally(sessions=1)
+
         def count(response: Any) -> None:
             tally.calls += 1
             tally.errors += response.status_code != 200
@@ -70,6 +73,7 @@ class DeskStory(Story):
             if not serve(client, self.place.model, shop, customer, f"customer-{number}"):
                 tally.unfinished += 1
         shop.close()
+        return tally
 
 
 def main(figures: Path | None = None) -> bool:
