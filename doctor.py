@@ -10,7 +10,7 @@ import shutil
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from .proxy.metrics_workers import is_alive
 from .proxy.options import TeacherOptions
 from .serving.bases import locate
 from .serving.engines import check, reached
+from .serving.native import unused_here
 from .traffic.errors import TutelageError
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -72,6 +73,8 @@ class World:
     """How teachers are reached; None: the network."""
     alive: Callable[[int], bool] = is_alive
     """Whether a process of that id runs."""
+    unused: Callable[[], Sequence[str]] = unused_here
+    """What the processor has and llama.cpp's build does not use."""
 
 
 def examine(config: Config, world: World | None = None) -> Iterator[Finding]:
@@ -250,6 +253,9 @@ def _engine(config: Config, world: World) -> Iterator[Finding]:
         yield Finding("engine", "problem", problem.what, problem.advice)
     if not problems:
         yield Finding("engine", "ok", options.engine + (f" at {options.engine_url}" if options.engine_url else ""))
+    if options.engine == "llama" and (unused := world.unused()):
+        found = f"llama.cpp as installed does not use {', '.join(unused)}, which this processor has"
+        yield Finding("engine's build", "ok", found, "Students answer sooner if it is built here: see docs/serving.md.")
 
 
 def _memory(world: World) -> Finding:

@@ -31,6 +31,7 @@ WORLD = World(
     free_bytes=lambda path: 50 << 30,
     memory_bytes=lambda: 8 << 30,
     transport=answering(),
+    unused=lambda: [],
 )
 
 
@@ -155,6 +156,17 @@ def test_extras_and_a_base_that_are_not_there(chosen: Config, tmp_path: Path) ->
     assert found["extra distill"].verdict == "ok"
     assert found["base model"].verdict == "warning"
     assert "no-such-base" in found["base model"].advice
+
+
+def test_a_llama_cpp_that_was_not_built_for_this_processor(chosen: Config, tmp_path: Path) -> None:
+    world = replace(WORLD, unused=lambda: ["AVX512_VNNI"])
+    found = examined(chosen, world)["engine's build"]
+    assert (found.verdict, "AVX512_VNNI" in found.found, "serving.md" in found.advice) == ("ok", True, True)
+    assert "engine's build" not in examined(chosen)
+    file = tmp_path / "t.toml"
+    file.write_text('[serving]\nengine = "transformers"\n')
+    other = config.load(file, teacher="http://teacher.test/v1", data=tmp_path / "data")
+    assert "engine's build" not in examined(other, world)
 
 
 def test_an_engine_without_its_server_is_told(chosen: Config, tmp_path: Path) -> None:
