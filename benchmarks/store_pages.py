@@ -67,7 +67,7 @@ class Cold(Memo):
         """As before the first page."""
         self._known.clear()
 
-    def later(self, key: Hashable, make: Callable[[], Answer], least_s: float) -> Answer | None:
+    def later(self, key: Hashable, make: Callable[[], Answer], least_s: float, wait_s: float = 0.0) -> Answer | None:
         """None, as before the first time."""
         self.beside[str(key[0] if isinstance(key, tuple) else key)] = make
         return None

@@ -82,6 +82,7 @@ def add_tools(
 
 
 def _shown(policies: PolicyBook, pattern_id: str) -> dict[str, Any]:
+    seen = policies.seen(pattern_id)
     tools = [
         {
             "tool": ruled.tool,
@@ -93,7 +94,7 @@ def _shown(policies: PolicyBook, pattern_id: str) -> dict[str, Any]:
             "parameters": ruled.parameters,
             "description": ruled.description,
         }
-        for ruled in policies.tools(pattern_id)
+        for ruled in seen.tools
     ]
     history = policies.history(pattern_id)
-    return {"pattern_id": pattern_id, "policy": policies.policy(pattern_id).digest, "tools": tools, "history": history}
+    return {"pattern_id": pattern_id, "policy": seen.policy.digest, "tools": tools, "history": history}

@@ -88,6 +88,8 @@ class Ledger:
         return total(saving.dollars for saving in self.savings)
 
 
+Means = Mapping[str, Mapping[str, Any]]
+"""By pattern, see `teacher_means`."""
 _LINES = """
 SELECT {day} AS day, pattern_id, route, model, sum(calls)::BIGINT AS calls, sum(prompt_tokens)::BIGINT AS prompt_tokens,
        sum(completion_tokens)::BIGINT AS completion_tokens,
@@ -110,12 +112,22 @@ FROM comparisons WHERE kind = 'audit' AND teacher_prompt_tokens IS NOT NULL AND 
 """
 
 
-def ledger(store: Store, prices: Mapping[str, Price], since: float = 0.0, *, by_day: bool = True) -> Ledger:
-    """Everything since a moment (Unix seconds); not `by_day`: one line for all days, the sums are the same."""
+def ledger(
+    store: Store,
+    prices: Mapping[str, Price],
+    since: float = 0.0,
+    *,
+    by_day: bool = True,
+    means: Means | None = None,
+) -> Ledger:
+    """Everything since a moment (Unix seconds); not `by_day`: one line for all days, the sums are the same.
+
+    means: `teacher_means`, where they have been read already.
+    """
     price, day = cache(partial(price_of, prices=prices)), cache(day_name)
     rows = store.rows(_LINES.format(days=days_since(since), day="day" if by_day else "NULL"))
     lines = tuple(_line(day(number) if by_day else "", row, price) for number, *row in rows)
-    means = teacher_means(store)
+    means = teacher_means(store) if means is None else means
     audits = {row["pattern_id"]: row for row in store.query(_AUDITS, (since,))}
     served = sorted({line.pattern_id for line in lines if line.route == "student"} | set(audits))
     own = by_pattern(line for line in lines if line.route == "student")
@@ -134,7 +146,7 @@ def by_pattern(lines: Iterable[Line]) -> dict[str, list[Line]]:
     return found
 
 
-def teacher_means(store: Store) -> dict[str, dict[str, Any]]:
+def teacher_means(store: Store) -> Means:
     """Mean prompt and completion tokens of the calls that the teacher answered, and its usual model, by pattern."""
     return {row["pattern_id"]: row for row in store.query(_MEANS)}
 

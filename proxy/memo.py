@@ -46,14 +46,21 @@ class Memo:
                 return known.value
             return self._make(key, make, least_s)
 
-    def later(self, key: Hashable, make: Callable[[], Answer], least_s: float) -> Answer | None:
-        """The last answer, however old, or None before the first; a new one is computed in the background when due."""
+    def later(self, key: Hashable, make: Callable[[], Answer], least_s: float, wait_s: float = 0.0) -> Answer | None:
+        """The last answer, however old, or None before the first; a new one is computed in the background when due.
+
+        wait_s: seconds to wait for the first one, by whom it was started.
+        """
         known = self._known.get(key)
         if known is None or self._clock() >= known.until:
             with self._lock:
                 busy = self._busy.setdefault(key, threading.Lock())
             if busy.acquire(blocking=False):
-                threading.Thread(target=self._beside, args=(busy, key, make, least_s), daemon=True).start()
+                work = threading.Thread(target=self._beside, args=(busy, key, make, least_s), daemon=True)
+                work.start()
+                if known is None and wait_s:
+                    work.join(wait_s)
+                    known = self._known.get(key)
         return None if known is None else known.value
 
     def _beside(self, busy: threading.Lock, key: Hashable, make: Callable[[], Any], least_s: float) -> None:

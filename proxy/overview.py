@@ -174,12 +174,12 @@ class Overview:
         """The whole ledger."""
         return ledger(self.store, self.options.prices)
 
-    def _totals(self) -> Ledger:
+    def totals(self) -> Ledger:
         """The ledger with all days together: the same sums from a hundredth of the lines."""
         return ledger(self.store, self.options.prices, by_day=False)
 
-    def status(self) -> Status:
-        """Health and totals."""
+    def status(self, totals: Ledger | None = None) -> Status:
+        """Health and totals; these may have been read already."""
         patterns = self.store.rows("SELECT pattern_id FROM patterns ORDER BY created_at, pattern_id")
         states = [self.board.state(pattern).state for (pattern,) in patterns]
         runners = tuple(runner.status for runner in self.runners)
@@ -192,7 +192,7 @@ class Overview:
             pending_sessions=self.keeper.pending_sessions,
             states={state: states.count(state) for state in dict.fromkeys(states)},
             runners=runners,
-            ledger=summary_of(self._totals()),
+            ledger=summary_of(totals or self.totals()),
             teacher_url=self.options.teacher_url,
             student_url=self.options.student_url,
             data_plane_url=self.options.data_plane_url,
@@ -234,7 +234,7 @@ class Overview:
         )
 
     def _rows(self, summaries: Sequence[queries.PatternSummary]) -> list[PatternRow]:
-        book = self._totals()
+        book = self.totals()
         saved = {saving.pattern_id: saving for saving in book.savings}
         return [self._pattern(row, book, saved.get(row.pattern_id)) for row in summaries]
 

@@ -20,12 +20,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
 
 from ..traffic.rollup import days_since
 from ..traffic.store import Store
 from ..traffic.students import Manifest
-from .ledger import cost, day_name, price_of, teacher_means, total
+from .ledger import Means, cost, day_name, price_of, teacher_means, total
 from .options import Price
 
 PARTS = ("avoided", "serving", "shadow", "audit", "judge", "training")
@@ -127,7 +126,7 @@ class _Book:
     """Amounts by day and pattern while they are gathered."""
 
     prices: Mapping[str, Price]
-    models: Mapping[str, Mapping[str, Any]]
+    models: Means
     """The teacher's mean call by pattern."""
     amounts: dict[tuple[int, str], Amounts] = field(default_factory=dict)
     calls: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -165,9 +164,13 @@ def balance(
     versions: Iterable[Manifest] = (),
     training_usd_hour: float | None = None,
     since: float = 0.0,
+    means: Means | None = None,
 ) -> Balance:
-    """All patterns that a student had anything to do with since a moment (Unix seconds)."""
-    book = _Book(prices, teacher_means(store))
+    """All patterns that a student had anything to do with since a moment (Unix seconds).
+
+    means: `teacher_means`, where they have been read already.
+    """
+    book = _Book(prices, teacher_means(store) if means is None else means)
     _add_served(store, book, since)
     _add_compared(store, book, since)
     _add_judged(store, book, since)

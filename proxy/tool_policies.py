@@ -20,7 +20,10 @@ from ..traffic.newest import newest_toolset
 from ..traffic.store import Store
 from ..traffic.tool_policy import CAUTIOUS, ToolPolicy, ToolRule
 from ..traffic.tool_policy_guess import Guess, guess_rule, usage_of
+from .memo import Memo
 
+LOOK_S = 0.15
+"""Who only looks waits so long for a first guess."""
 PERSON, SETTINGS, GUESS, RESET, DEFAULT = "person", "settings", "guess", "reset", "default"
 
 
@@ -53,6 +56,7 @@ class PolicyBook:
     def __init__(self, store: Store, settings: Mapping[str, ToolRule], clock: Callable[[], float]) -> None:
         self._store, self._settings, self._clock = store, dict(settings), clock
         self._known: dict[str, Known] = {}
+        self._guesses = Memo()
         self._lock = threading.Lock()
 
     def policy(self, pattern_id: str) -> ToolPolicy:
@@ -62,6 +66,14 @@ class PolicyBook:
     def tools(self, pattern_id: str) -> tuple[Ruled, ...]:
         """The rules of the tools that the pattern's newest call offered, in its order."""
         return self._look_up(pattern_id).tools
+
+    def seen(self, pattern_id: str) -> Known:
+        """Both, for who only looks: a first guess that takes long is made beside, and until then the defaults show."""
+        known = self._known.get(pattern_id)
+        if known is None:
+            self._guesses.later(pattern_id, lambda: self._look_up(pattern_id), 0.0, LOOK_S)
+            known = self._known.get(pattern_id) or self._read(pattern_id)
+        return known
 
     def change(
         self, pattern_id: str, changes: Mapping[str, ToolRule | None], actor: str, reason: str = ""
@@ -121,8 +133,8 @@ class PolicyBook:
             else:
                 mine[row["source"]] = row
         # A pattern that was merged from others may have offered other tools before: their rules hold as well.
-        tools = {**tools_in_use(self._store, pattern_id), **{name: {} for name in said}}
-        tools |= tools_in_use(self._store, pattern_id)
+        used = tools_in_use(self._store, pattern_id)
+        tools = {**used, **{name: {} for name in said if name not in used}}
         ruled = tuple(self._ruled(name, tools[name], said.get(name, {})) for name in tools)
         return Known(ruled, ToolPolicy(rules={one.tool: one.rule for one in ruled if one.rule != CAUTIOUS}))
 

@@ -17,10 +17,10 @@ from ..traffic.store import Store
 from ..traffic.students import StudentRegister
 from .admin_patterns import PatternAdmin
 from .board import Board
-from .ledger import Ledger, ledger
+from .ledger import Ledger, Means, ledger, teacher_means
 from .memo import Memo
 from .options import ControlOptions
-from .overview import Overview
+from .overview import Overview, Status
 from .savings import Balance, balance
 from .tool_policies import PolicyBook
 
@@ -104,7 +104,7 @@ class Site:
         """Money and tokens since a moment (Unix seconds), all days together."""
 
         def make() -> Ledger:
-            return ledger(self.store, self.options.prices, since, by_day=False)
+            return ledger(self.store, self.options.prices, since, by_day=False, means=self._means())
 
         return self.memo.get(("ledger", since), make, 5.0)
 
@@ -113,15 +113,23 @@ class Site:
         options = self.options
 
         def make() -> Balance:
-            return balance(self.store, options.prices, self.students.list(), options.training_usd_hour, since)
+            versions = self.students.list()
+            return balance(self.store, options.prices, versions, options.training_usd_hour, since, self._means())
 
         return self.memo.get(("balance", since), make, 5.0)
+
+    def status(self) -> Status:
+        """Health and totals."""
+        return self.memo.get("status", lambda: self.overview.status(self.ledger(0.0)))
+
+    def _means(self) -> Means:
+        return self.memo.get("means", lambda: teacher_means(self.store), 5.0)
 
     def shell(self, title: str, section: str) -> Shell:
         """The frame, as things are now."""
         switch = self.board.big_switch
         off = bool(switch["off"])
-        status = self.memo.get("status", self.overview.status)
+        status = self.status()
         said = [Notice("bad", f"Everything goes to the teacher. {switch['reason']}".strip())] if off else []
         return Shell(
             title=title,

@@ -197,7 +197,7 @@ def _trained(site: Site, now: float) -> str:
 
 def health(site: Site, now: float) -> tuple[HealthItem, ...]:
     """How ingest, journal, store and the label runners are doing."""
-    status = site.memo.get("status", site.overview.status)
+    status = site.status()
     keeper, backlog = site.overview.keeper.health, site.overview.keeper.health.backlog_bytes
     damaged = "bad" if keeper.damaged_bytes else ""
     items = [

@@ -125,7 +125,7 @@ def pattern_page(site: Site, book: EvidenceBook, pattern_id: str) -> PatternPage
     facts, names = explain(state), site.names()
     tools = site.memo.get(("tools", pattern_id), lambda: tools_of(site.store, pattern_id), 5.0)
     examples = site.memo.get(("examples", pattern_id), lambda: examples_of(site.store, pattern_id), 5.0)
-    graph = step_graph_of(site, pattern_id)
+    graph, rules = step_graph_of(site, pattern_id), site.policies.seen(pattern_id)
     gate = facts.get(state.state) or {}
     share = f" {facts['serve']:.0%}" if state.state == "canary" else ""
     return PatternPage(
@@ -151,8 +151,8 @@ def pattern_page(site: Site, book: EvidenceBook, pattern_id: str) -> PatternPage
         changes=tuple(change_view(one, names) for one in changes_of(site, pattern_id)),
         skeleton=tuple(skeleton_lines(site.entry(pattern_id))),
         tools=tuple(tools),
-        policies=tuple(_policy(one) for one in site.policies.tools(pattern_id)),
-        policy=site.policies.policy(pattern_id).digest,
+        policies=tuple(_policy(one) for one in rules.tools),
+        policy=rules.policy.digest,
         drawing=drawing_of(graph) if graph else None,
         edges=tuple(edges_of(graph))[:30],
         graph_note=_graph_note(graph),

@@ -63,6 +63,14 @@ def test_what_is_slow_is_computed_beside() -> None:
     assert memo.later("key", lambda: "newer", 60.0) == "answer", "the old one serves until the new one is there"
 
 
+def test_who_starts_a_first_answer_may_wait_a_moment_for_it() -> None:
+    memo, done = Memo(Clock()), threading.Event()
+    assert memo.later("quick", lambda: "answer", 60.0, wait_s=10.0) == "answer"
+    assert memo.later("slow", lambda: done.wait(10), 60.0, wait_s=0.01) is None
+    done.set()
+    assert memo.get("slow", lambda: False) is True
+
+
 def test_a_failure_beside_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     memo = Memo(Clock())
     memo.later("key", lambda: 1 // 0, 60.0)

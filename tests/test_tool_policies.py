@@ -1,9 +1,11 @@
 """Whose rule is in force for a tool."""
 
+import threading
 from typing import Any
 
 import pytest
 
+from tutelage.proxy import tool_policies
 from tutelage.proxy.tool_policies import PolicyBook
 from tutelage.traffic.errors import BadInput
 from tutelage.traffic.tool_policy import ToolRule
@@ -35,6 +37,25 @@ def test_a_guess_is_made_once(control_world: Any) -> None:
     control_world.play(30)
     for _ in range(3):
         book(control_world).policy(control_world.pattern)
+    assert control_world.plane.store.value("SELECT count(*) FROM tool_rules") == 1
+
+
+def test_who_only_looks_does_not_wait_for_a_guess(control_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    control_world.play(30)
+    pattern, read = control_world.pattern, threading.Event()
+
+    def slowly(*_: Any) -> dict[str, Any]:
+        read.wait(10)
+        return {}
+
+    monkeypatch.setattr(tool_policies, "LOOK_S", 0.01)
+    monkeypatch.setattr(tool_policies, "usage_of", slowly)
+    policies = book(control_world)
+    assert [one.source for one in policies.seen(pattern).tools] == ["default"]
+    read.set()
+    assert [one.source for one in policies.tools(pattern)] == ["guess"]
+    seen = policies.seen(pattern)
+    assert (seen.tools, seen.policy) == (policies.tools(pattern), policies.policy(pattern))
     assert control_world.plane.store.value("SELECT count(*) FROM tool_rules") == 1
 
 

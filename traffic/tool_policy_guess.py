@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from . import schema
 from .actions import action_of
 from .conversations import answers_of, requests_of
+from .newest import newest
 from .store import Store
 from .tool_policy import ToolRule
 
@@ -125,11 +126,12 @@ def guess_rule(tool: Mapping[str, Any], usage: Usage | None = None) -> Guess:
 def usage_of(store: Store, pattern_id: str, sample: int = SAMPLE_CALLS) -> dict[str, dict[str, Values]]:
     """How the teacher used the tools in the pattern's newest calls, by tool and parameter."""
     sql = """
-        SELECT call_id FROM calls WHERE pattern_id = ? AND route = 'teacher' AND response_id IS NOT NULL
-            AND request_tail IS NOT NULL AND retried IS NOT TRUE
+        SELECT call_id FROM calls WHERE pattern_id = ? AND started_at >= ? AND route = 'teacher'
+            AND response_id IS NOT NULL AND request_tail IS NOT NULL AND retried IS NOT TRUE
         ORDER BY started_at DESC LIMIT ?
     """
-    ids = [str(row[0]) for row in store.rows(sql, (pattern_id, sample))]
+    rows = newest(store, sample, lambda since: store.rows(sql, (pattern_id, since, sample)), [pattern_id])
+    ids = [str(call_id) for (call_id,) in rows]
     answers = {call_id: action_of(answer) for call_id, answer in answers_of(store, ids).items() if answer}
     requests = requests_of(store, [call_id for call_id, action in answers.items() if action.calls])
     found: dict[str, dict[str, Values]] = {}
