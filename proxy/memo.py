@@ -1,7 +1,8 @@
 """Answers remembered for a while, so that open pages cost the store little however many there are.
 
 An answer is kept for as long as it took to compute, times `PAUSE`, and at least for a moment: whatever it costs, asking
-again and again takes at most 1/PAUSE of one core. Slow ones are computed beside the request that first wanted them.
+again and again takes at most 1/PAUSE of one core. Slow ones are computed beside the request that first wanted them, one
+at a time: twenty pages that are opened at once must not make the twenty-first slow.
 """
 
 import logging
@@ -33,6 +34,7 @@ class Memo:
         self._clock = clock
         self._known: dict[Hashable, _Known] = {}
         self._busy: dict[Hashable, threading.Lock] = {}
+        self._turn = threading.Lock()
         # Protects the two dicts; an answer is computed under its own key's lock.
         self._lock = threading.Lock()
 
@@ -65,7 +67,8 @@ class Memo:
 
     def _beside(self, busy: threading.Lock, key: Hashable, make: Callable[[], Any], least_s: float) -> None:
         try:
-            self._make(key, make, least_s)
+            with self._turn:
+                self._make(key, make, least_s)
         except Exception:
             logger.exception("%s could not be computed and will be tried again", key)
         finally:

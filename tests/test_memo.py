@@ -1,6 +1,7 @@
 """Remembered answers."""
 
 import threading
+import time
 
 import pytest
 
@@ -69,6 +70,24 @@ def test_who_starts_a_first_answer_may_wait_a_moment_for_it() -> None:
     assert memo.later("slow", lambda: done.wait(10), 60.0, wait_s=0.01) is None
     done.set()
     assert memo.get("slow", lambda: False) is True
+
+
+def test_one_thing_is_computed_beside_at_a_time() -> None:
+    memo, running, most, lock = Memo(Clock()), [0], [0], threading.Lock()
+
+    def work() -> str:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.02)
+        with lock:
+            running[0] -= 1
+        return "done"
+
+    for number in range(6):
+        memo.later(number, work, 60.0)
+    assert [memo.get(number, lambda: "anew") for number in range(6)] == ["done"] * 6
+    assert most == [1]
 
 
 def test_a_failure_beside_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
