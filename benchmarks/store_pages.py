@@ -6,7 +6,9 @@ is left out of its time and measured by itself.
 """
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -52,25 +54,28 @@ TABLES = {
 }
 """The tables behind the views that read the store, and their parameters; an empty one is filled in."""
 
-Answer = TypeVar("Answer")
-
 
 class Cold(Memo):
-    """Remembers nothing from one page to the next, and notes what would be worked out beside a page."""
+    """Remembers nothing from one page to the next."""
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: 0.0)
-        self.beside: dict[str, Callable[[], Any]] = {}
-        """By what it is for, the newest."""
 
     def forget(self) -> None:
         """As before the first page."""
         self._known.clear()
 
-    def later(self, key: Hashable, make: Callable[[], Answer], least_s: float, wait_s: float = 0.0) -> Answer | None:
-        """None, as before the first time."""
-        self.beside[str(key[0] if isinstance(key, tuple) else key)] = make
-        return None
+
+@contextmanager
+def nothing_beside() -> Iterator[dict[str, Callable[[], Any]]]:
+    """While it lasts, what would be worked out beside a page is noted, the newest of each kind, and left undone."""
+    noted: dict[str, Callable[[], Any]] = {}
+
+    def later(_: Memo, key: Hashable, make: Callable[[], Any], least_s: float, wait_s: float = 0.0) -> None:
+        noted["rules of tools" if wait_s else str(key[0] if isinstance(key, tuple) else key)] = make
+
+    with patch.object(Memo, "later", later):
+        yield noted
 
 
 def site_of(plane: ControlPlane, memo: Memo) -> Site:

@@ -124,13 +124,12 @@ def _measure(data: DataDir, raw: dict[str, Any], chance: random.Random) -> list[
         world = _World(plane, chance)
         with TestClient(plane.app, base_url="http://127.0.0.1:8401") as client:
             found: dict[str, dict[str, float]] = {}
-            for name, asks in _questions(world, client):
-                found[name] = _rounds(asks, raw["rounds"])
-                print(f"{name}: {found[name]}", file=sys.stderr)
+            with store_pages.nothing_beside() as beside:
+                for name, asks in _questions(world, client):
+                    found[name] = _rounds(asks, raw["rounds"])
+                    print(f"{name}: {found[name]}", file=sys.stderr)
             raw["analyses_s"] = {name: _timed(ask)[0] for name, ask in _addresses(world, client, ANALYSES)}
-        raw["beside_pages_s"] = {
-            name: _timed(make)[0] for name, make in world.cold.beside.items() if name != "scrubbed"
-        }
+        raw["beside_pages_s"] = {name: _timed(make)[0] for name, make in beside.items() if name != "scrubbed"}
         raw["questions"] = found
         raw |= world.size() | {"peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
         return [at_most(f"{name}: p95", one["p95_ms"], "ms", LIMIT_MS) for name, one in found.items()]
