@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..traffic.conversations import answers_of, requests_of
+from ..traffic.lookup import by_ids
 from ..traffic.newest import newest
 from ..traffic.store import Row, Store
 from .routes import BUCKETS, bucket
@@ -187,13 +188,17 @@ def is_single_turn(store: Store, pattern_id: str, sample: int = 300) -> bool:
     False without calls: what is unknown is treated as the harder case.
     """
     sql = """
-        SELECT call_id FROM calls WHERE pattern_id = ? AND request_tail IS NOT NULL AND started_at >= ?
+        SELECT request_tail FROM calls WHERE pattern_id = ? AND request_tail IS NOT NULL AND started_at >= ?
         ORDER BY started_at DESC LIMIT ?
     """
     rows = newest(store, sample, lambda since: store.rows(sql, (pattern_id, since, sample)), [pattern_id])
-    requests = requests_of(store, [str(row[0]) for row in rows])
-    messages = [message for request in requests.values() for message in request["messages"]]
-    return bool(requests) and not any(message.get("role") == "assistant" for message in messages)
+    above = {tail for (tail,) in rows}
+    while above:
+        links = by_ids(store, "SELECT parent_id, role FROM messages WHERE message_id IN ({ids})", above)
+        if any(role == "assistant" for _, role in links):
+            return False
+        above = {parent for parent, _ in links}
+    return bool(rows)
 
 
 def _drawn(rows: Sequence[Mapping[str, Any]], scope: Scope) -> set[str]:

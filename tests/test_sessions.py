@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from conftest import STATUS_TOOL, chat_call, status_call
 
 from tutelage.proxy import sessions
 from tutelage.proxy.sessions import Scope
 from tutelage.proxy.shadow import AUDIT, SHADOW, Label
+from tutelage.traffic.records import encode
 
 
 @pytest.fixture
@@ -108,3 +110,19 @@ def test_counts_of_faults_and_of_sessions(world: Any) -> None:
 def test_single_turn_is_known_from_the_histories(world: Any) -> None:
     assert sessions.is_single_turn(world.plane.store, world.pattern)
     assert not sessions.is_single_turn(world.plane.store, "p_unknown")
+
+
+def test_an_answer_in_one_of_the_histories_is_a_turn(world: Any) -> None:
+    messages = [
+        {"role": "system", "content": "You work at a parcel desk.\nMark parcels with the tool."},
+        {"role": "user", "content": "A parcel has left."},
+        {"role": "assistant", "content": "Which one?"},
+        {"role": "user", "content": "Parcel P77777 has left."},
+    ]
+    world.now += 1.0
+    call = chat_call(messages, status_call("P77777"), tools=[STATUS_TOOL], started_at=world.now)
+    assert world.writer.append(encode(call))
+    assert world.writer.flush()
+    world.plane.catch_up()
+    assert world.plane.store.value("SELECT pattern_id FROM calls ORDER BY started_at DESC LIMIT 1") == world.pattern
+    assert not sessions.is_single_turn(world.plane.store, world.pattern)
