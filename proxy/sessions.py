@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..traffic.conversations import answers_of, requests_of
-from ..traffic.lookup import by_ids
+from ..traffic.lookup import links_up
 from ..traffic.newest import newest
 from ..traffic.store import Row, Store
 from .routes import BUCKETS, bucket
@@ -192,13 +192,8 @@ def is_single_turn(store: Store, pattern_id: str, sample: int = 300) -> bool:
         ORDER BY started_at DESC LIMIT ?
     """
     rows = newest(store, sample, lambda since: store.rows(sql, (pattern_id, since, sample)), [pattern_id])
-    above = {tail for (tail,) in rows}
-    while above:
-        links = by_ids(store, "SELECT parent_id, role FROM messages WHERE message_id IN ({ids})", above)
-        if any(role == "assistant" for _, role in links):
-            return False
-        above = {parent for parent, _ in links}
-    return bool(rows)
+    links = links_up(store, (tail for (tail,) in rows))
+    return bool(rows) and not any(link.role == "assistant" for link in links.values())
 
 
 def _drawn(rows: Sequence[Mapping[str, Any]], scope: Scope) -> set[str]:

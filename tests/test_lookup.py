@@ -62,9 +62,9 @@ def test_few_and_scattered_bodies_are_found_too(store: Store, parents: dict[UUID
 
 def test_a_place_that_is_wrong_costs_time_only(store: Store, parents: dict[UUID, UUID]) -> None:
     links = links_of(store, list(parents)[: 2 * DENSE])
-    moved = {name: Link(link.parent_id, link.place + 3) for name, link in links.items()}
+    moved = {name: link._replace(place=link.place + 3) for name, link in links.items()}
     assert bodies_of(store, moved) == bodies_of(store, links)
-    gone = moved | {UUID(int=9): Link(ROOT, 5)}
+    gone = moved | {UUID(int=9): Link(ROOT, 5, "user")}
     assert bodies_of(store, gone) == bodies_of(store, links)
 
 

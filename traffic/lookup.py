@@ -31,6 +31,7 @@ class Link(NamedTuple):
 
     parent_id: UUID
     place: int
+    role: str
 
 
 def ids_table(ids: Iterable[str]) -> pa.Table:
@@ -45,8 +46,8 @@ def by_ids(store: Store, sql: str, ids: Collection[UUID] | Collection[str]) -> l
 
 def links_of(store: Store, ids: Collection[UUID]) -> dict[UUID, Link]:
     """These messages, by id. Unknown ids are left out."""
-    sql = "SELECT message_id, parent_id, rowid FROM messages WHERE message_id IN ({ids})"
-    return {name: Link(parent, place) for name, parent, place in by_ids(store, sql, ids)}
+    sql = "SELECT message_id, parent_id, rowid, role FROM messages WHERE message_id IN ({ids})"
+    return {name: Link(*rest) for name, *rest in by_ids(store, sql, ids)}
 
 
 def links_up(store: Store, tails: Iterable[UUID]) -> dict[UUID, Link]:
