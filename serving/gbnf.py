@@ -4,6 +4,7 @@ What is written here is accepted by llama.cpp's parser and means the same for ev
 be read as notation is escaped.
 """
 
+import re
 from collections.abc import Iterable
 
 Ranges = tuple[tuple[int, int], ...]
@@ -18,6 +19,10 @@ class Impossible(Exception):
 
 
 _BLOCK = 32
+_BLOCKS = re.compile(
+    r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|'  # texts and sets stay as they are
+    r"\((?P<name>[\w-]+)\{(?P<size>\d+)\}\)\{0,(?P<most>\d+)\} (?P=name)\{0,(?P<rest>\d+)\}"
+)
 _BASE_RULES = {
     "char": r'[^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u00" [01] [0-9a-f])',
     "fraction": '"." [0-9]{1,15}',
@@ -79,6 +84,18 @@ def repeated(name: str, low: int, high: int) -> str:
     many = [f"({name}{{{_BLOCK}}}){{0,{blocks}}}"] if blocks else []
     few = [f"{name}{{0,{rest}}}"] if rest else []
     return " ".join([*fixed, *many, *few]) or '""'
+
+
+def plain(grammar: str) -> str:
+    """The same grammar with the blocks of `repeated` written as one repetition, for readers that count by themselves,
+    and that know no repetition of a repetition."""
+    return _BLOCKS.sub(_as_one, grammar)
+
+
+def _as_one(found: re.Match[str]) -> str:
+    if not found["name"]:
+        return found[0]
+    return f"{found['name']}{{0,{int(found['size']) * int(found['most']) + int(found['rest'])}}}"
 
 
 def _escaped(point: int) -> str:

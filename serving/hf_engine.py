@@ -14,8 +14,9 @@ from typing import Any
 from ..traffic.errors import BadInput, MissingExtra, UnknownName
 from ..traffic.students import ADAPTER
 from .constraint import Constraint, Progress
-from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt, TokenScore
+from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt
 from .threads import quiet_threads
+from .writing import Draw, Writing
 
 
 class HfEngine(SharedPrompt):
@@ -51,7 +52,8 @@ class HfEngine(SharedPrompt):
             raise BadInput(f"The model in {folder} cannot be loaded: {error}") from error
         self._model: Any = model.to(device).eval()
         self._ends = _end_tokens(self._model, self._tokenizer)
-        self._constraint = Constraint(self._tokenizer, int(self._model.get_output_embeddings().weight.shape[0]))
+        vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
+        self._constraint = Constraint(self._tokenizer.backend_tokenizer.to_str(), vocabulary, sorted(self._ends))
         self._names: dict[str, str] = {}
         self._made = 0
         self.set_adapters(adapters or {})
@@ -102,24 +104,21 @@ class HfEngine(SharedPrompt):
         if len(prompt_ids) >= self._context:
             raise ContextTooLong(f"The prompt has {len(prompt_ids)} tokens, the context is {self._context}.")
         limit = min(max_tokens, self._context - len(prompt_ids))
-        draw = _Draw(self._torch, sampling)
+        draw = Draw(self._torch, sampling)
         with self._turn, self._torch.inference_mode(), self._chosen(adapter):
             logits, cache = self._read(list(prompt_ids), None)
             made = []
             for number in range(count):
                 progress = self._constraint.begin(grammar) if grammar else None
-                writing = _Writing(self._constraint, self._ends, limit, tuple(stop), should_stop)
+                writing = Writing(self._constraint, self._ends, limit, tuple(stop), should_stop)
                 rest = copy.deepcopy(cache) if number + 1 < count else cache
                 self._write(writing, logits, rest, progress, draw)
                 made.append(writing.generation(len(prompt_ids)))
         return made
 
-    def _write(self, writing: "_Writing", logits: Any, cache: Any, progress: Progress | None, draw: "_Draw") -> None:
+    def _write(self, writing: Writing, logits: Any, cache: Any, progress: Progress | None, draw: Draw) -> None:
         while True:
-            allowed = logits.clone()
-            if progress:
-                progress.restrict(allowed)
-            token = draw.token(allowed)
+            token = draw.token(logits.clone(), progress)
             if not writing.take(token, float(logits.log_softmax(-1)[0, token])):
                 return
             if progress:
@@ -159,71 +158,6 @@ class HfEngine(SharedPrompt):
             self._model = PeftModel.from_pretrained(self._model, str(folder), adapter_name=name)
         self._model.eval()
         return name
-
-
-class _Draw:
-    """Chooses tokens."""
-
-    def __init__(self, torch: Any, sampling: Sampling) -> None:
-        self._torch, self._sampling = torch, sampling
-        self._random = torch.Generator()
-        if sampling.seed is None:
-            self._random.seed()
-        else:
-            self._random.manual_seed(sampling.seed)
-
-    def token(self, logits: Any) -> int:
-        """One token for logits of shape 1 × vocabulary; minus infinity is never chosen."""
-        if not self._sampling.temperature:
-            return int(logits.argmax())
-        chances, order = (logits[0] / self._sampling.temperature).softmax(-1).sort(descending=True)
-        # What comes before a token decides, so that the token that crosses the limit still belongs.
-        chances[chances.cumsum(0) - chances >= self._sampling.top_p] = 0.0
-        return int(order[self._torch.multinomial(chances, 1, generator=self._random)])
-
-
-class _Writing:
-    """One answer as it grows."""
-
-    def __init__(
-        self,
-        constraint: Constraint,
-        ends: frozenset[int],
-        limit: int,
-        stop: tuple[str, ...],
-        should_stop: Callable[[], bool] | None,
-    ) -> None:
-        self._constraint, self._ends, self._limit = constraint, ends, limit
-        self._stop, self._should_stop = stop, should_stop
-        self._scores: list[TokenScore] = []
-        self._text, self._finish = b"", "length"
-
-    def take(self, token: int, logprob: float) -> bool:
-        """One token; False when it was the last."""
-        ended = token in self._ends
-        self._scores.append(TokenScore(b"" if ended else self._constraint.bytes_of(token), logprob))
-        self._text += self._scores[-1].text
-        found = [at for mark in self._stop if (at := self._text.find(mark.encode())) >= 0]
-        if found:
-            self._text = self._text[: min(found)]
-        if ended or found:
-            self._finish = "stop"
-        elif self._should_stop and self._should_stop():
-            self._finish = "cancelled"
-            return False
-        return not (ended or found) and len(self._scores) < self._limit
-
-    def generation(self, prompt_tokens: int) -> Generation:
-        logprobs = [score.logprob for score in self._scores]
-        return Generation(
-            text=self._text.decode("utf-8", "replace"),
-            token_count=len(logprobs),
-            prompt_tokens=prompt_tokens,
-            mean_logprob=sum(logprobs) / len(logprobs),
-            min_logprob=min(logprobs),
-            finish=self._finish,
-            scores=tuple(self._scores),
-        )
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

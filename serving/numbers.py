@@ -60,7 +60,8 @@ def _unsigned(first: int, last: int) -> list[str]:
     """Parts that together write every integer of `first` to `last` once; none when the range is empty. 0 ≤ `first`."""
     parts: list[str] = []
     if first <= 1 < last == 10 ** len(str(last)) - 1:
-        return ['"0"'] * (first == 0) + [f"[1-9] [0-9]{{0,{len(str(last)) - 1}}}"]
+        more = len(str(last)) - 1
+        return ['"0"'] * (first == 0) + [f"[1-9] [0-9]{{0,{more}}}" if more else "[1-9]"]
     while first <= last:
         end = min(last, 10 ** len(str(first)) - 1)
         parts += _digits(str(first), str(end))

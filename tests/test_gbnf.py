@@ -7,7 +7,7 @@ from gbnf_reader import Grammar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.serving.gbnf import Rules, characters, literal, one_of, repeated
+from tutelage.serving.gbnf import Rules, characters, literal, one_of, plain, repeated
 
 
 def grammar(root: str, **others: str) -> Grammar:
@@ -48,3 +48,18 @@ def test_equal_rules_share_a_name() -> None:
     assert rules.add("a", '"x"') == rules.add("b", '"x"') != rules.add("a", '"y"')
     assert one_of(["a", "a"]) == "a"
     assert one_of(["a", "b"]) == "(a | b)"
+
+
+@given(st.integers(0, 40), st.integers(0, 200), st.integers(-2, 2))
+def test_blocks_written_as_one_repetition_mean_the_same(low: int, more: int, beside: int) -> None:
+    rules = Rules()
+    rules.put("x", '"x"')
+    rules.put("root", repeated("x", low, low + more))
+    assert "(" not in plain(rules.written().split("root ::=")[1])
+    for count in (low + beside, low + more + beside):
+        assert Grammar(plain(rules.written())).accepts("x" * max(0, count)) == (low <= max(0, count) <= low + more)
+
+
+def test_what_looks_like_blocks_in_a_text_stays() -> None:
+    text = 'root ::= "(char{32}){0,3} char{0,40}" [(char{32}){0,3}] "\\"" (char{32}){0,3} char{0,40}\n'
+    assert plain(text) == text.replace("(char{32}){0,3} char{0,40}\n", "char{0,136}\n")
