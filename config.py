@@ -46,7 +46,7 @@ from .proxy.options import (
     TeacherOptions,
     TelemetryOptions,
 )
-from .serving.options import ServingOptions
+from .serving.options import LOCAL, ServingOptions
 from .settings_sources import listed
 from .traffic.errors import BadInput
 from .traffic.layout import DataDir
@@ -284,6 +284,8 @@ class Config:
         """Options of a distillation run; `chosen` are those given on the command line (None: not given)."""
         given = {name: value for name, value in chosen.items() if value is not None}
         base = {"data": str(self.data.root), "scrub": self.scrub(), "teachers": self.terms()}
+        if (engine := self.serving().engine) in LOCAL:
+            base["engine"] = engine
         return _options(DistillOptions, "distill", base, {**self.settings.distill, **given})
 
     def scrub(self) -> ScrubRules:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from . import config
 from .listings import DataOption, JsonOption, show
+from .serving.local import is_installed
 
 distill = typer.Typer(no_args_is_help=True, help="Train student versions.")
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Config file. Default: ./tutelage.toml if any.")]
@@ -79,7 +80,7 @@ def distill_watch(
     from .proxy.admin_client import AdminClient
 
     settings = config.load(file, data=data)
-    processes.require_training(processes.is_installed)
+    processes.require_training(is_installed)
     tell = say if as_json else lambda kind, what: err.print(line(kind, what), highlight=False, soft_wrap=True)
     folder, control = settings.data.prepare(), settings.control()
     watcher = Autopilot(processes.pilot(settings), tell, lambda: AdminClient.open(folder, control))

@@ -18,13 +18,13 @@ from typing import Literal
 import httpx
 
 from .config import Config
-from .processes import is_installed
 from .proxy.control_lock import read_owner
 from .proxy.metrics_workers import is_alive
 from .proxy.options import TeacherOptions
 from .serving.bases import locate
 from .serving.engines import check, reached
-from .serving.native import unused_here
+from .serving.local import is_installed, suits_torch
+from .serving.native import processor_flags, unused_here
 from .traffic.errors import TutelageError
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -75,6 +75,8 @@ class World:
     """Whether a process of that id runs."""
     unused: Callable[[], Sequence[str]] = unused_here
     """What the processor has and llama.cpp's build does not use."""
+    flags: Callable[[], frozenset[str]] = processor_flags
+    """What the processor can do."""
 
 
 def examine(config: Config, world: World | None = None) -> Iterator[Finding]:
@@ -251,9 +253,16 @@ def _engine(config: Config, world: World) -> Iterator[Finding]:
     problems = check(options, lambda package: True) or reached(options, world.transport)
     for problem in problems:
         yield Finding("engine", "problem", problem.what, problem.advice)
+    engine, suits = options.engine, suits_torch(world.installed, world.flags)
+    if engine == "auto":
+        engine = "torch" if suits else "llama"
     if not problems:
-        yield Finding("engine", "ok", options.engine + (f" at {options.engine_url}" if options.engine_url else ""))
-    if options.engine == "llama" and (unused := world.unused()):
+        chosen = f"{engine}, the faster one here" if options.engine == "auto" else engine
+        yield Finding("engine", "ok", chosen + (f" at {options.engine_url}" if options.engine_url else ""))
+    if engine == "llama" and suits:
+        advice = "Set serving.engine to auto: see docs/serving.md."
+        yield Finding("faster engine", "ok", "torch reads prompts several times as fast on this processor", advice)
+    if engine == "llama" and (unused := world.unused()):
         found = f"llama.cpp as installed does not use {', '.join(unused)}, which this processor has"
         yield Finding("engine's build", "ok", found, "Students answer sooner if it is built here: see docs/serving.md.")
 

@@ -4,7 +4,6 @@ Only this module and the command line see all parts. The planes and the student 
 their options in the environment, so nothing heavy can reach the request path.
 """
 
-import importlib.util
 import os
 import secrets
 import sys
@@ -27,6 +26,7 @@ from .proxy.admin_client import AdminClient
 from .proxy.options import DataPlaneOptions, to_environment
 from .proxy.supervisor import Part, Supervisor
 from .proxy.teachers import Teachers
+from .serving.local import is_installed
 from .traffic.errors import MissingExtra
 from .traffic.layout import DataDir
 from .traffic.logs import FORMAT_ENV, LEVEL_ENV
@@ -79,29 +79,27 @@ def _check_teachers(
     Teachers.build(plane, environ)
 
 
-def is_installed(package: str) -> bool:
-    """Whether a package can be imported; it is not."""
-    return importlib.util.find_spec(package) is not None
-
-
 def _part(name: str, module: str, options: object, ready_url: str, shared: Mapping[str, str]) -> Part:
     command = [sys.executable, "-m", f"tutelage.{module}"]
     return Part(name, command, {**to_environment(options), **shared}, ready_url)
 
 
 def _student_part(config: Config, data: DataDir, say: Callable[[str], None], logs: Mapping[str, str]) -> Part:
-    register, told, bases = StudentRegister(data), False, config.serving().bases
+    register, told, served, bases = StudentRegister(data), False, False, config.serving().bases
 
     def wanted() -> bool:
-        nonlocal told
+        nonlocal told, served
         if not bases and not any(manifest.status == "candidate" for manifest in register.list()):
             return False
-        if config.serving().engine == "llama" and not is_installed("xllamacpp"):
-            if not told:
-                say("A student exists, but cannot be served here. Run: pip install 'tutelage[serving]'")
-            told = True
-            return False
-        return True
+        # Late: `serve` starts sooner without it where nobody has a student.
+        from .serving.engines import check
+
+        problems = [] if served else check(config.serving())
+        if problems and not told:
+            what, advice = problems[0]
+            say(f"A student exists, but cannot be served here: {what}. {advice}")
+        told, served = told or bool(problems), not problems
+        return served
 
     environment = {**to_environment(config.serving()), **logs}
     command = [sys.executable, "-m", "tutelage.serving"]

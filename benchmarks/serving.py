@@ -1,20 +1,24 @@
 """How fast students answer, on one machine with the same student and the same prompts.
 
-    python -m benchmarks.serving [--quick] [--seed N] [--json FILE] [--data DIR] [--base NAME]
+    python -m benchmarks.serving [--quick] [--seed N] [--json FILE] [--data DIR] [--base NAME] [--only NAMES]
 
 The prompts are calls of home assistants (`ha_device_actions` of the recorded traffic), as the student reads them: full,
 and internalised with the form that training would learn from them. The student is a random LoRA on the base: what it
 says does not matter here, what it costs does. Each engine runs in a process of its own:
 
+    torch        torch in eight bits (see `serving.torch_engine`), one adapter
+    torch 16     the same with 16 adapters: calls for all of them through the student server's schedule, beside the
+                 same calls for one (see `serving_turns`)
     llama        llama.cpp, the base as it is served (see `serving.requantise`), one adapter
     llama file   the same on the base's own file
-    llama 16     the same with 16 adapters: calls for all of them through the student server's schedule, beside the
-                 same calls for one (see `serving_turns`); and all 16 loaded but only one in use
+    llama 16     the same with 16 adapters, as above, in turns; and all 16 loaded but only one in use
     reference    HfEngine: transformers and peft, one answer at a time
     generate     transformers' own `generate`, in batches of one and of eight
 
 Tokens are written behind the internalised prompts; `generate` gets the same ones, padded, as one batch that nothing
-leaves before the end, and the engines' answers have no end either.
+leaves before the end, and the engines' answers have no end either. The bars are those of `torch`, which serves where it
+is the faster one; `llama` has them too, marked, as it serves everywhere else. `--only torch,generate` leaves the others
+out.
 
 Speeds are per second of CPU time (see `serving_engine`), so that other work on the machine changes them little; the
 speeds by the clock stand in the JSON file. GPUs and vLLM are not measured here.
@@ -133,8 +137,11 @@ def tasks_of(run: Run, base: bases.Base, adapter: Path, texts: tuple[list[list[s
     same = {**prompts, "grammar": grammar, "tokens": 16 if run.quick else 48}
     fast, own, hf, one = str(fast_file(base)), str(base.gguf), str(folder), [str(adapter)]
     few = {**same, "full": [], "internalised": []}
-    yield "llama", Task("llama", fast, files[:1], at_once=at_once, **same)
     loads = [(16, 1)] if run.quick else LOADS
+    yield "torch", Task("torch", hf, files[:1], at_once=at_once, **same)
+    yield "torch 16", Task("torch", hf, files, at_once=[8], parts=["turns"], loads=loads, **few)
+    yield "torch 16 loaded", Task("torch", hf, files, at_once=[8], parts=["decode"], used=1, **same)
+    yield "llama", Task("llama", fast, files[:1], at_once=at_once, **same)
     yield "llama 16", Task("llama", fast, files, at_once=[8], parts=["turns"], loads=loads, **few)
     yield "llama 16 loaded", Task("llama", fast, files, at_once=[8], parts=["decode"], used=1, **same)
     yield "llama file", Task("llama", own, files[:1], at_once=at_once, parts=["first", "decode"], **same)
@@ -144,18 +151,24 @@ def tasks_of(run: Run, base: bases.Base, adapter: Path, texts: tuple[list[list[s
 
 
 def bars_of(raw: dict[str, Any]) -> list[Bar]:
-    """The figures that have a bar."""
-    fast, first = raw["llama"]["decode"]["8"]["per_cpu_s"], raw["llama"]["first"]
+    """The figures that have a bar, of each engine that was measured."""
+    return [bar for engine in ("torch", "llama") if engine in raw for bar in _bars(raw, engine)]
+
+
+def _bars(raw: dict[str, Any], engine: str) -> list[Bar]:
+    fast, first = raw[engine]["decode"]["8"]["per_cpu_s"], raw[engine]["first"]
     plain = raw["generate 8"]["decode"]["8"]["per_cpu_s"]
     sooner = first["full"]["first_token_cpu_s"] / first["internalised"]["first_token_cpu_s"]
-    loaded = 1 - raw["llama 16 loaded"]["decode"]["8"]["per_cpu_s"] / fast
-    turns = raw["llama 16"]["turns"]
+    loaded = 1 - raw[f"{engine} 16 loaded"]["decode"]["8"]["per_cpu_s"] / fast
+    # Only llama.cpp's versions take turns.
+    slower = "slower" if engine == "llama" else "mixed_slower"
+    loads = raw[f"{engine} 16"]["turns"].items()
     return [
-        at_least("decode at 8 at once, over transformers", fast / plain, "x", FASTER),
-        at_most("constraint slows decode by", raw["llama"]["constraint"]["slower"], "", CONSTRAINT),
-        at_most("16 adapters, one in use, slow decode by", loaded, "", ADAPTERS),
-        *(at_most(f"16 adapters, {load}, slow calls by", told["slower"], "", ADAPTERS) for load, told in turns.items()),
-        at_least("internalised first token sooner", sooner, "x", SOONER),
+        at_least(f"{engine}: decode at 8 at once, over transformers", fast / plain, "x", FASTER),
+        at_most(f"{engine}: constraint slows decode by", raw[engine]["constraint"]["slower"], "", CONSTRAINT),
+        at_most(f"{engine}: 16 adapters, one in use, slow decode by", loaded, "", ADAPTERS),
+        *(at_most(f"{engine}: 16 adapters, {load}, slow calls by", told[slower], "", ADAPTERS) for load, told in loads),
+        at_least(f"{engine}: internalised first token sooner", sooner, "x", SOONER),
     ]
 
 
@@ -164,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "dev")
     own.add_argument("--base", default=bases.DEFAULT)
+    own.add_argument("--only", default="", help="first words of the engines' names")
     options, others = own.parse_known_args(arguments)
     run = start("serving", __doc__, others)
     if not (options.data / FILE).exists():
@@ -174,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as root:
         adapter = write_adapter(Path(root) / "student", base.gguf, run.seed)
         for name, task in tasks_of(run, base, adapter, (full, internalised), grammar_for(body["tools"]) or ""):
+            if options.only and name.split()[0] not in options.only.split(","):
+                continue
             raw[name] = measured(task)
             print(name, json.dumps(raw[name]), flush=True)
     return finish(run, bars_of(raw), raw, ["xllamacpp", "torch", "transformers", "peft"])

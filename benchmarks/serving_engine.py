@@ -32,7 +32,7 @@ class Task:
     """What to measure on which engine."""
 
     kind: str
-    """`llama`, `reference` (transformers, one at a time) or `generate` (transformers' own batches)."""
+    """`llama`, `torch`, `reference` (transformers, one at a time) or `generate` (transformers' own batches)."""
     weights: str
     """A GGUF for llama, a Hugging Face folder for the others."""
     adapters: list[str]
@@ -190,6 +190,11 @@ def _engine(task: Task, adapters: dict[str, Path]) -> Engine:
 
         weights = Path(task.weights)
         return LlamaEngine(weights, adapters, slots=task.slots, threads=task.threads, context=context)
+    if task.kind == "torch":
+        from tutelage.serving.torch_engine import TorchEngine
+
+        weights = Path(task.weights)
+        return TorchEngine(weights, adapters, slots=task.slots, threads=task.threads, context=context)
     from tutelage.serving.hf_engine import HfEngine
 
     return HfEngine(Path(task.weights), adapters, threads=task.threads, context=context)

@@ -133,7 +133,8 @@ class Examiner:
             return None
         try:
             same = previous.base_digest == self.parts.digest
-            parts = self.parts if same else BaseParts(previous.base, self.work.options.threads)
+            options = self.work.options
+            parts = self.parts if same else BaseParts(previous.base, options.threads, engine=options.engine)
             gguf = served_file(StudentRegister(self.work.data).path(previous.version))
             whole = previous.kind == "model"
             engine = parts.whole(gguf) if whole else parts.engine({previous.version: gguf})
@@ -147,9 +148,11 @@ class Examiner:
 
 
 def convert(parts: Parts, weights: Path, folder: Path) -> Path:
-    """The trained weights in the engine's form, in `folder`: an adapter or a whole model, as they are."""
+    """The trained weights in the engines' forms, in `folder`: an adapter or a whole model, as they are."""
     if (weights / "adapter_config.json").is_file():
         parts.convert(weights, folder / ADAPTER_GGUF)
+        if not (folder / ADAPTER).exists():
+            (folder / ADAPTER).symlink_to(weights.resolve())
     else:
         parts.convert_whole(weights, folder / MODEL_GGUF)
     return served_file(folder)

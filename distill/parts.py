@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from ..serving.bases import Base, hf_folder, resolve
 from ..serving.engine import Engine
-from ..serving.engines import served_weights
 from ..serving.gguf_lora import convert_adapter
 from ..serving.gguf_whole import write_whole
 from ..serving.llama import LlamaEngine
+from ..serving.local import local_engine
 from ..traffic.errors import MissingExtra
 
 
@@ -63,13 +63,14 @@ class Parts(Protocol):
 class BaseParts:
     """The parts of a real base model; see `serving.bases`."""
 
-    def __init__(self, base: str, threads: int = 0, context: int = 4096) -> None:
+    def __init__(self, base: str, threads: int = 0, context: int = 4096, engine: str = "llama") -> None:
+        """`engine`: one of `serving.options.LOCAL`."""
         try:
             from transformers import AutoTokenizer
         except ImportError as error:
             raise MissingExtra("distill", error.name or "transformers") from error
         self._base: Base = resolve(base)
-        self._threads, self._context = threads, context
+        self._threads, self._context, self._engine = threads, context, engine
         self._folder = hf_folder(self._base)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(self._folder)
 
@@ -105,6 +106,5 @@ class BaseParts:
         return LlamaEngine(model, slots=4, threads=self._threads, context=self._context)
 
     def engine(self, adapters: Mapping[str, Path]) -> Engine:
-        # The very file that will be served, so that the examination speaks about it.
-        weights = served_weights(self._base)
-        return LlamaEngine(weights, adapters, slots=4, threads=self._threads, context=self._context)
+        # The very weights that will be served, so that the examination speaks about them.
+        return local_engine(self._engine, self._base, adapters, threads=self._threads, context=self._context)

@@ -112,7 +112,7 @@ def _distil(
         work.curated["contrast"] = write_contrast(work.log.folder, cleaned.chosen.contrast)
         taught, canaries = plant(cleaned.chosen.train, work.data.read_secret(), options.canaries)
         chosen = replace(cleaned.chosen, train=taught)
-    parts = parts or BaseParts(options.base, options.threads)
+    parts = parts or BaseParts(options.base, options.threads, engine=options.engine)
     _check_base(parts)
     # From the training side alone: the examination must not choose what the student sees.
     spec = learnt_form(chosen.train, spec)

@@ -44,7 +44,8 @@ class Exported:
 
 
 def export(register: StudentRegister, version: str, target: Path, form: str, parts: Parts | None = None) -> Exported:
-    """Write a version to the folder `target`, which must not exist. `form`: `merged` or `gguf`.
+    """Write a version to the folder `target`, which must not exist. `form`: `merged` or `gguf`. The engine of `parts`
+    must be llama.cpp, which reads both sides of the comparison.
 
     Raises UnknownName, BadInput when `target` exists or when what was merged answers differently: then nothing stays.
     """

@@ -1,13 +1,14 @@
 """Which engine serves, by `[serving] engine`, and what is wrong with that choice before anything is loaded.
 
 llama         llama.cpp in the student server's process: the default, on CPUs and at the edge
+torch         torch in the student server's process, in eight bits, all versions of a base written together
+auto          torch where it is the faster one (see `local`), else llama
 transformers  the reference: full precision, one answer at a time
 vllm          a vLLM server; adapters are loaded and unloaded through its API
 remote        any server that completes token ids; its adapters are its own business
 chat          any server that only knows chats; what its models are called there is told
 """
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,15 +21,14 @@ import httpx
 from ..traffic.errors import BadInput, TutelageError
 from ..traffic.layout import DataDir
 from .bare import model_name
-from .bases import Base, hf_folder, resolve
+from .bases import hf_folder, resolve
 from .chat_endpoint import ChatEndpoint
 from .engine import Engine
 from .hf_engine import HfEngine
-from .llama import LlamaEngine
+from .local import PACKAGES, is_installed, local_engine, suits_torch
 from .memory import require_memory
-from .options import ServingOptions
+from .options import LOCAL, ServingOptions
 from .remote_engine import RemoteEngine
-from .requantise import fast_file
 from .vllm_lora import VllmAdapters
 from .vllm_process import VllmProcess
 
@@ -36,7 +36,9 @@ MakeEngine = Callable[[str, dict[str, Path]], Engine]
 """Builds an engine for the base of that name with these adapters."""
 MakeBackend = Callable[[str, dict[str, Path]], Engine | ChatEndpoint]
 _PACKAGES = {
-    "llama": ("serving", ("xllamacpp", "gguf", "jsonschema")),
+    "auto": ("serving", ()),
+    "llama": ("serving", PACKAGES["llama"]),
+    "torch": ("distill", PACKAGES["torch"]),
     "transformers": ("distill", ("torch", "transformers", "peft", "llguidance", "gguf", "jsonschema")),
     "vllm": ("", ()),
     "remote": ("", ()),
@@ -63,7 +65,7 @@ def engines_for(options: ServingOptions) -> MakeEngine:
     """How engines are built with these options. Raises BadInput for options that cannot work, and for a server that
     knows chats only, which is no engine."""
     _require(options)
-    makers = {"llama": _llama, "transformers": _transformers, "vllm": _vllm, "remote": _remote}
+    makers = {**dict.fromkeys(LOCAL, _local), "transformers": _transformers, "vllm": _vllm, "remote": _remote}
     if options.engine not in makers:
         raise BadInput(f"Expected serving.engine {', '.join(makers)}; {options.engine} completes no token ids.")
     make = makers[options.engine]
@@ -81,7 +83,10 @@ def check(options: ServingOptions, installed: Callable[[str], bool] | None = Non
         return [Problem(f"There is no engine {options.engine!r}", f"Set serving.engine to {' or '.join(_PACKAGES)}.")]
     found = []
     extra, packages = _PACKAGES[options.engine]
-    missing = [package for package in packages if not (installed or _is_installed)(package)]
+    installed = installed or is_installed
+    if options.engine == "auto" and not suits_torch(installed):
+        packages = PACKAGES["llama"]
+    missing = [package for package in packages if not installed(package)]
     if missing:
         what = f"The engine {options.engine} needs {', '.join(missing)}"
         found.append(Problem(what, f"Run: pip install 'tutelage[{extra}]'"))
@@ -117,20 +122,9 @@ def reached(options: ServingOptions, transport: httpx.BaseTransport | None = Non
     return []
 
 
-def served_weights(base: Base, fast: bool = True) -> Path:
-    """The file that llama.cpp loads for a base. Raises BadInput when it does not fit into memory."""
-    file = fast_file(base) if fast else base.gguf
-    require_memory(file)
-    return file
-
-
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-def _llama(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> Engine:
-    file = served_weights(resolve(base), options.fast_weights)
-    return LlamaEngine(file, adapters, slots=options.slots, threads=options.threads, context=options.context)
+def _local(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> Engine:
+    sizes = {"slots": options.slots, "threads": options.threads, "context": options.context}
+    return local_engine(options.engine, resolve(base), adapters, fast=options.fast_weights, **sizes)
 
 
 def _transformers(options: ServingOptions, base: str, adapters: Mapping[str, Path]) -> Engine:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+LOCAL = ("auto", "llama", "torch")
+"""Engines in the student server's own process; `auto` is the faster of the other two (see `local`)."""
+
 
 @dataclass(frozen=True)
 class ServingOptions:
@@ -28,9 +31,9 @@ class ServingOptions:
     bases: tuple[str, ...] = ()
     """Base models that are served by themselves, untrained, under their own names (a file: without `.gguf`)."""
     engine: str = "llama"
-    """`llama` (llama.cpp in this process), `transformers` (the reference, slow), `vllm` (a vLLM server), `remote`
-    (another server that completes token ids), `chat` (a server that knows chats only, such as Ollama). See
-    docs/serving.md."""
+    """`llama` (llama.cpp in this process), `torch` (torch in this process, in eight bits), `auto` (the one of the two
+    that is faster here), `transformers` (the reference, slow), `vllm` (a vLLM server), `remote` (another server that
+    completes token ids), `chat` (a server that knows chats only, such as Ollama). See docs/serving.md."""
     engine_url: str = ""
     """For `vllm`, `remote` and `chat`: base URL of the server, which ends with `/v1`. Empty for `vllm`: it is started
     here."""
@@ -47,7 +50,7 @@ class ServingOptions:
     engine_device: str = "cpu"
     """For `transformers`: the device, such as `cuda`."""
     fast_weights: bool = True
-    """For `llama`: serve bases under 1 GiB from a copy in Q8_0 where their own format is slow on CPUs; it takes up to
+    """For llama.cpp: serve bases under 1 GiB from a copy in Q8_0 where their own format is slow on CPUs; it takes up to
     twice the memory."""
     samples: dict[str, int] = field(default_factory=dict)
     """Answers that are drawn for a call, of which the action that most agree on is served: pattern id, or `*` for all,

@@ -7,6 +7,7 @@ import pytest
 
 from tutelage.benchmarks.serving import bars_of, copies_of, main, measured, prompts_of, write_adapter
 from tutelage.benchmarks.serving_engine import Task
+from tutelage.serving import bases
 
 SYSTEM = "You are the voice of a house.\nAnswer in plain words.\nCurrent time is {}.\nIts devices:\n{}"
 TOOL = {"type": "function", "function": {"name": "turn_on", "parameters": {"type": "object", "properties": {}}}}
@@ -37,13 +38,16 @@ def test_prompts_of_all_homes_full_and_internalised() -> None:
     assert "lamp 0" in "".join(internalised[0])
 
 
-def test_an_engine_is_measured_in_a_process_of_its_own(tiny_gguf: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["llama", "torch"])
+def test_an_engine_is_measured_in_a_process_of_its_own(
+    kind: str, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTELAGE_MODELS", str(tmp_path / "models"))
+    weights = str(tiny_gguf if kind == "llama" else bases.hf_folder(bases.resolve(str(tiny_gguf))))
     folder = write_adapter(tmp_path / "student", tiny_gguf, 1)
     prompts = [[1, *range(40, 80)], [1, *range(50, 90)]]
     files = copies_of(folder, 2)
-    found = measured(
-        Task("llama", str(tiny_gguf), files, prompts, [p[:20] for p in prompts], prompts, "", 4, [1, 2], 1)
-    )
+    found = measured(Task(kind, weights, files, prompts, [p[:20] for p in prompts], prompts, "", 4, [1, 2], 1))
     assert found["first"]["full"]["prompt_tokens"] == 41
     assert found["first"]["internalised"]["prompt_tokens"] == 20
     assert 0 < found["decode"]["2"]["written"] <= 8
@@ -52,9 +56,7 @@ def test_an_engine_is_measured_in_a_process_of_its_own(tiny_gguf: Path, tmp_path
     assert {"free_cpu_s", "held_cpu_s", "slower"} == set(found["constraint"])
     assert found["memory_mb"] > 10
     loads: dict[str, Any] = {"parts": ["turns"], "loads": [(4, 1)]}
-    [told] = measured(Task("llama", str(tiny_gguf), files, [], [], prompts, "", 4, [2], 1, slots=2, **loads))[
-        "turns"
-    ].values()
+    [told] = measured(Task(kind, weights, files, [], [], prompts, "", 4, [2], 1, slots=2, **loads))["turns"].values()
     assert min(told["one_cpu_s"], told["turns_cpu_s"], told["mixed_cpu_s"]) > 0
 
 
@@ -71,6 +73,21 @@ def test_the_bars_are_ratios_of_the_figures() -> None:
     }
     found = [(round(bar.value, 6), bar.ok) for bar in bars_of(raw)]
     assert found == [(4.0, True), (0.2, False), (0.05, True), (0.05, True), (0.2, False), (6.0, True)]
+    other = {
+        "torch": {**decode(20.0), "first": first, "constraint": {"slower": 0.01}},
+        "torch 16": {"turns": {"128 x 1": {"slower": 0.5, "mixed_slower": 0.1}}},
+        "torch 16 loaded": decode(20.0),
+        "generate 8": decode(10.0),
+    }
+    found = [(bar.name.split(":")[0], round(bar.value, 6), bar.ok) for bar in bars_of({**raw, **other})]
+    assert found[:5] == [
+        ("torch", 2.0, False),
+        ("torch", 0.01, True),
+        ("torch", 0.0, True),
+        ("torch", 0.1, True),
+        ("torch", 6.0, True),
+    ]
+    assert {engine for engine, _, _ in found[5:]} == {"llama"}
 
 
 def test_it_says_where_it_looked_for_traffic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

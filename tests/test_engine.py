@@ -16,6 +16,7 @@ from tutelage.serving.grammar import grammar_for
 from tutelage.serving.hf_engine import HfEngine
 from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.render import parse_action
+from tutelage.serving.torch_engine import TorchEngine
 from tutelage.traffic.errors import UnknownName
 from tutelage.traffic.students import ADAPTER, ADAPTER_GGUF
 
@@ -49,6 +50,7 @@ class World:
         self.engines: dict[str, Any] = {
             "llama": LlamaEngine(gguf, self.adapters, slots=2, threads=1, context=256),
             "transformers": HfEngine(folder, self.adapters, threads=1, context=256),
+            "torch": TorchEngine(folder, self.adapters, slots=2, threads=1, context=256, exact=True),
         }
 
 
@@ -63,7 +65,7 @@ def world(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         engine.close()
 
 
-@pytest.fixture(params=["llama", "transformers"])
+@pytest.fixture(params=["llama", "transformers", "torch"])
 def engine(request: pytest.FixtureRequest, world: World) -> Engine:
     return world.engines[request.param]
 
@@ -81,21 +83,23 @@ def same(left: Generation, right: Generation) -> None:
 def test_the_same_words_with_the_same_scores(world: World, adapter: str) -> None:
     # A given text: a random model is so undecided that rounding would choose other words.
     grammar = 'root ::= "on and on and on"'
-    same(*[engine.generate(PROMPT, adapter, grammar, max_tokens=20) for engine in world.engines.values()])
+    made = [engine.generate(PROMPT, adapter, grammar, max_tokens=20) for engine in world.engines.values()]
+    for other in made[1:]:
+        same(made[0], other)
 
 
 def test_the_same_ids(world: World) -> None:
     text = "<|im_start|>user\nLamp 12, please: the café.<|im_end|>\n"
     ids = [engine.tokenise(text) for engine in world.engines.values()]
-    assert ids[0] == ids[1]
+    assert ids[0] == ids[1] == ids[2]
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "set_light"}}])
-def test_both_are_held_to_the_same_grammar(world: World, choice: Any) -> None:
+def test_all_are_held_to_the_same_grammar(world: World, choice: Any) -> None:
     # Without the thought before it, on which a random model spends all its tokens.
     grammar = re.sub("root ::= .*", "root ::= calls", grammar_for([TOOL], choice, parallel=False) or "")
     made = [engine.generate(PROMPT, "one@0.1", grammar, max_tokens=200) for engine in world.engines.values()]
-    assert made[0].text == made[1].text
+    assert made[0].text == made[1].text == made[2].text
     assert parse_action(made[0].text, [TOOL])["tool_calls"][0]["function"]["name"] == "set_light"
 
 

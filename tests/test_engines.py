@@ -8,12 +8,13 @@ import pytest
 from tiny_adapters import write_adapter
 from vllm_server import BASE, VllmServer, listening
 
-from tutelage.serving.engines import check, engines_for, reached, served_weights
+from tutelage.serving.engines import check, engines_for, reached
 from tutelage.serving.gguf_lora import convert_adapter
 from tutelage.serving.hf_engine import HfEngine
 from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.options import ServingOptions
 from tutelage.serving.remote_engine import RemoteEngine
+from tutelage.serving.torch_engine import TorchEngine
 from tutelage.traffic.errors import BadInput
 from tutelage.traffic.layout import DataDir
 from tutelage.traffic.students import ADAPTER, ADAPTER_GGUF
@@ -24,13 +25,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 def test_engines_of_this_process(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUTELAGE_MODELS", str(tmp_path))
     options = {"data": str(tmp_path), "slots": 1, "threads": 1, "context": 128}
-    llama = engines_for(ServingOptions(**options))(str(tiny_gguf), {})
-    reference = engines_for(ServingOptions(engine="transformers", **options))(str(tiny_gguf), {})
-    assert (type(llama), type(reference)) == (LlamaEngine, HfEngine)
-    made = [engine.generate([1, 70, 71], "", 'root ::= "lamp"') for engine in (llama, reference)]
-    assert made[0].mean_logprob == pytest.approx(made[1].mean_logprob, abs=0.02)
-    llama.close()
-    reference.close()
+    names = ("llama", "transformers", "torch")
+    engines = [engines_for(ServingOptions(engine=name, **options))(str(tiny_gguf), {}) for name in names]
+    assert [type(engine) for engine in engines] == [LlamaEngine, HfEngine, TorchEngine]
+    made = [engine.generate([1, 70, 71], "", 'root ::= "lamp"').mean_logprob for engine in engines]
+    assert made[0] == pytest.approx(made[1], abs=0.02)
+    assert made[0] == pytest.approx(made[2], abs=0.1)
+    for engine in engines:
+        engine.close()
 
 
 def test_a_version_is_served_by_vllm_under_its_name(tiny_gguf: Path, tmp_path: Path) -> None:
@@ -55,7 +57,10 @@ def test_a_version_is_served_by_vllm_under_its_name(tiny_gguf: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"engine": "vlm"}, "no engine 'vlm'. Set serving.engine to llama or transformers or vllm or remote or chat"),
+        (
+            {"engine": "vlm"},
+            "no engine 'vlm'. Set serving.engine to auto or llama or torch or transformers or vllm",
+        ),
         (
             {"engine": "vllm"},
             "no command 'vllm serve'. Install vLLM, set serving.engine_command, or serving.engine_url",
@@ -92,15 +97,13 @@ def test_missing_packages_are_named_with_their_extra() -> None:
         ("The engine transformers needs llguidance", "Run: pip install 'tutelage[distill]'")
     ]
     assert check(ServingOptions(data="unused"), lambda package: True) == []
+    auto = ServingOptions(data="unused", engine="auto")
+    # Without torch, llama.cpp serves; without that too, it is what is asked for.
+    assert check(auto, lambda package: package != "torch") == []
+    [neither] = check(auto, lambda package: package not in ("torch", "xllamacpp"))
+    assert (neither.what, neither.advice) == ("The engine auto needs xllamacpp", "Run: pip install 'tutelage[serving]'")
 
 
 def test_a_base_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no base model"):
         engines_for(ServingOptions(data=str(tmp_path)))("./none.gguf", {})
-
-
-def test_fast_weights_can_be_declined(tiny_gguf: Path) -> None:
-    from tutelage.serving import bases
-
-    base = bases.resolve(str(tiny_gguf))
-    assert served_weights(base, fast=False) == served_weights(base) == tiny_gguf

@@ -30,7 +30,7 @@ from tutelage.proxy.views_health import _student_facts
 from tutelage.traffic.facts import facts_of
 from tutelage.traffic.layout import DataDir
 from tutelage.traffic.patterns import PatternEntry, Registry
-from tutelage.traffic.students import ADAPTER_GGUF, MANIFEST
+from tutelage.traffic.students import ADAPTER, ADAPTER_GGUF, MANIFEST
 
 TEACHER = whole("200 OK", b'{"choices":[{"index":0,"message":{"role":"assistant","content":"I, the teacher."}}]}')
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
@@ -118,8 +118,9 @@ def add_broken_versions(data: DataDir) -> None:
         path = data.students / version / MANIFEST
         manifest = json.loads(path.read_bytes()) | {"version": version}
         path.write_text(json.dumps(manifest | ({"base": "/nowhere/none.gguf"} if version == "homeless@1" else {})))
-    adapter = data.students / "torn@1" / ADAPTER_GGUF
-    adapter.write_bytes(adapter.read_bytes()[:-200])
+    torn = data.students / "torn@1"
+    for adapter, cut in ((torn / ADAPTER_GGUF, 200), (torn / ADAPTER / "adapter_model.safetensors", 50)):
+        adapter.write_bytes(adapter.read_bytes()[:-cut])
 
 
 def publish_all(data: DataDir) -> None:

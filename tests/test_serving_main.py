@@ -17,7 +17,7 @@ import pytest
 
 from tutelage.serving.gguf_lora import convert_adapter
 from tutelage.traffic.layout import DataDir
-from tutelage.traffic.students import ADAPTER_GGUF, Manifest, PromptSpec, StudentRegister
+from tutelage.traffic.students import ADAPTER, ADAPTER_GGUF, Manifest, PromptSpec, StudentRegister
 
 BODY: dict[str, Any] = {"model": "tiny@1", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -26,9 +26,9 @@ def publish(data: DataDir, gguf_file: Path) -> None:
     """A version on the tiny base whose adapter changes one matrix."""
     from safetensors.numpy import save_file
 
-    draft, source = data.root / "draft", data.root / "peft"
-    for folder in (draft, source):
-        folder.mkdir()
+    draft = data.root / "draft"
+    source = draft / ADAPTER
+    source.mkdir(parents=True)
     name = "base_model.model.model.layers.0.self_attn.q_proj"
     save_file(
         {

@@ -1,0 +1,79 @@
+"""Engines in this process: llama.cpp and torch, and which of the two is faster here for a base.
+
+torch multiplies bytes with an instruction that newer x86 processors have (VNNI); there it reads prompts several times
+as fast as llama.cpp's wheels, and writes all versions of a base together. Everywhere else, for large bases, for models
+that its forward pass does not describe, and where only the extra `serving` is installed, llama.cpp is the one.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..traffic.errors import BadInput
+from ..traffic.students import MODEL_GGUF
+from .bases import Base, hf_folder
+from .engine import Engine
+from .llama import LlamaEngine
+from .memory import require_memory
+from .native import processor_flags
+from .options import LOCAL
+from .requantise import LARGEST_BYTES, fast_file
+from .shape import Shape
+from .torch_engine import TorchEngine
+
+PACKAGES = {
+    "llama": ("xllamacpp", "gguf", "jsonschema"),
+    "torch": ("torch", "safetensors", "tokenizers", "llguidance", "transformers", "gguf", "jsonschema"),
+}
+_BYTES = {"avx512_vnni", "avx_vnni"}
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported; it is not."""
+    return importlib.util.find_spec(package) is not None
+
+
+def suits_torch(
+    installed: Callable[[str], bool] = is_installed, flags: Callable[[], frozenset[str]] = processor_flags
+) -> bool:
+    """Whether torch is there, and the processor has what makes it the faster one."""
+    return bool(_BYTES & flags()) and all(map(installed, PACKAGES["torch"]))
+
+
+def faster(base: Base, suits: Callable[[], bool] = suits_torch) -> str:
+    """`torch` or `llama`, for a base here."""
+    # A student that is a whole model comes as a GGUF, and has no other form.
+    if base.gguf.name == MODEL_GGUF or base.gguf.stat().st_size > LARGEST_BYTES or not suits():
+        return "llama"
+    try:
+        Shape.of(hf_folder(base))
+    except BadInput:
+        return "llama"
+    return "torch"
+
+
+def served_weights(base: Base, fast: bool = True) -> Path:
+    """The file that llama.cpp loads for a base. Raises BadInput when it does not fit into memory."""
+    file = fast_file(base) if fast else base.gguf
+    require_memory(file)
+    return file
+
+
+def local_engine(
+    name: str,
+    base: Base,
+    adapters: Mapping[str, Path],
+    *,
+    slots: int = 4,
+    threads: int = 0,
+    context: int = 4096,
+    fast: bool = True,
+) -> Engine:
+    """An engine of LOCAL on a base with these adapters; `fast` is about llama.cpp's weights. Raises BadInput."""
+    if name not in LOCAL:
+        raise BadInput(f"Expected one of {', '.join(LOCAL)} as the engine, not {name!r}.")
+    if (faster(base) if name == "auto" else name) == "llama":
+        return LlamaEngine(served_weights(base, fast), adapters, slots=slots, threads=threads, context=context)
+    folder = hf_folder(base)
+    require_memory(folder / "model.safetensors")
+    return TorchEngine(folder, adapters, slots=slots, threads=threads, context=context)
