@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,10 @@ def read_progress(folder: Path) -> list[Progress]:
 def new_run_id(name: str, now: float) -> str:
     """`YYYYMMDD-HHMMSS-NAME` in UTC: sorts by time."""
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{name}"
+
+
+def free_run_id(runs: Path, name: str, now: float) -> str:
+    """A run id that no folder has: one that failed at once may be followed within its second."""
+    first = new_run_id(name, now)
+    others = (f"{first}-{number}" for number in count(2))
+    return next(run_id for run_id in chain([first], others) if not (runs / run_id).exists())

@@ -32,7 +32,7 @@ from .examine import Examiner, convert
 from .options import DistillOptions
 from .parts import BaseParts, Parts
 from .prepare import choose, clean, unknown_terms
-from .progress import Progress, Report, RunLog, new_run_id, silent
+from .progress import Progress, Report, RunLog, free_run_id, silent
 from .prompt_form import learnt_form
 from .register import Attempt, Made, register
 from .rehearsal import rehearsal
@@ -62,7 +62,7 @@ def run(
     data = DataDir(Path(options.data)).prepare()
     source = load(export)
     name = options.name or slug(source.name)
-    log = RunLog(data, new_run_id(name, time.time()), report)
+    log = RunLog(data, free_run_id(data.runs, name, time.time()), report)
     with ExitStack() as stack:
         stack.callback(log.close)
         stack.enter_context(alive(log.folder))

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from tutelage.distill.progress import Progress, RunLog, new_run_id, read_progress
+from tutelage.distill.progress import Progress, RunLog, free_run_id, new_run_id, read_progress
 from tutelage.traffic.layout import DataDir
 
 
@@ -37,3 +37,12 @@ def test_nothing_written_yet(tmp_path: Path):
 def test_run_ids_sort_by_time():
     assert new_run_id("desk", 0.0) == "19700101-000000-desk"
     assert new_run_id("a", 1e9) < new_run_id("a", 1.1e9)
+
+
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    made = []
+    for _ in range(3):
+        made.append(free_run_id(tmp_path, "desk", 0.5))
+        (tmp_path / made[-1]).mkdir()
+    assert made == sorted(set(made))
+    assert made[0] == new_run_id("desk", 0.0)
