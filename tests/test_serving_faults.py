@@ -239,7 +239,7 @@ def test_killed_under_load_and_started_again(world: World) -> None:
 def test_memory_that_is_too_small(world: World) -> None:
     """The server lives, says why it has no student, and the proxy asks the teacher."""
     world.options |= {"context": 8_000_000}  # a cache of some GiB
-    world.start(limit_bytes=3 * 2**30)
+    world.start(limit_bytes=4 * 2**30)
     until(lambda: (world.health() or {}).get("problems"))
     until_reason(world, "student_model_not_found")
     assert (world.health() or {})["students"] == []
