@@ -23,7 +23,7 @@ from .proxy.metrics_workers import is_alive
 from .proxy.options import TeacherOptions
 from .serving.bases import locate
 from .serving.engines import check, reached
-from .serving.local import is_installed, suits_torch
+from .serving.local import chosen_here, is_installed, suits_torch
 from .serving.native import processor_flags, unused_here
 from .traffic.errors import TutelageError
 
@@ -253,13 +253,11 @@ def _engine(config: Config, world: World) -> Iterator[Finding]:
     problems = check(options, lambda package: True) or reached(options, world.transport)
     for problem in problems:
         yield Finding("engine", "problem", problem.what, problem.advice)
-    engine, suits = options.engine, suits_torch(world.installed, world.flags)
-    if engine == "auto":
-        engine = "torch" if suits else "llama"
+    engine = chosen_here(options.engine, world.installed, world.flags)
     if not problems:
         chosen = f"{engine}, the faster one here" if options.engine == "auto" else engine
         yield Finding("engine", "ok", chosen + (f" at {options.engine_url}" if options.engine_url else ""))
-    if engine == "llama" and suits:
+    if engine == "llama" and suits_torch(world.installed, world.flags):
         advice = "Set serving.engine to auto: see docs/serving.md."
         yield Finding("faster engine", "ok", "torch reads prompts several times as fast on this processor", advice)
     if engine == "llama" and (unused := world.unused()):

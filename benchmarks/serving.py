@@ -16,9 +16,8 @@ says does not matter here, what it costs does. Each engine runs in a process of 
     generate     transformers' own `generate`, in batches of one and of eight
 
 Tokens are written behind the internalised prompts; `generate` gets the same ones, padded, as one batch that nothing
-leaves before the end, and the engines' answers have no end either. The bars are those of `torch`, which serves where it
-is the faster one; `llama` has them too, marked, as it serves everywhere else. `--only torch,generate` leaves the others
-out.
+leaves before the end, and the engines' answers have no end either. Each of `torch` and `llama` has the
+bars. `--only torch,generate` leaves the others out.
 
 Speeds are per second of CPU time (see `serving_engine`), so that other work on the machine changes them little; the
 speeds by the clock stand in the JSON file. GPUs and vLLM are not measured here.

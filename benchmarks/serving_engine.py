@@ -19,7 +19,10 @@ from typing import Any
 import msgspec
 
 from tutelage.serving.engine import Engine, Generation
+from tutelage.serving.hf_engine import HfEngine
+from tutelage.serving.llama import LlamaEngine
 from tutelage.serving.threads import quiet_threads
+from tutelage.serving.torch_engine import TorchEngine
 
 from .serving_turns import Load, compared
 
@@ -185,19 +188,11 @@ def run(task: Task) -> dict[str, Any]:
 def _engine(task: Task, adapters: dict[str, Path]) -> Engine:
     longest = max(len(prompt) for prompt in (*task.full, *task.internalised, *task.short))
     context = longest + task.tokens + 16
-    if task.kind == "llama":
-        from tutelage.serving.llama import LlamaEngine
-
-        weights = Path(task.weights)
-        return LlamaEngine(weights, adapters, slots=task.slots, threads=task.threads, context=context)
-    if task.kind == "torch":
-        from tutelage.serving.torch_engine import TorchEngine
-
-        weights = Path(task.weights)
-        return TorchEngine(weights, adapters, slots=task.slots, threads=task.threads, context=context)
-    from tutelage.serving.hf_engine import HfEngine
-
-    return HfEngine(Path(task.weights), adapters, threads=task.threads, context=context)
+    weights = Path(task.weights)
+    if task.kind == "reference":
+        return HfEngine(weights, adapters, threads=task.threads, context=context)
+    make = {"llama": LlamaEngine, "torch": TorchEngine}[task.kind]
+    return make(weights, adapters, slots=task.slots, threads=task.threads, context=context)
 
 
 def _asking(engine: Engine) -> Ask:

@@ -92,7 +92,7 @@ class Decoder:
         self._cos, self._sin = (torch.cat([some, some], -1)[:, None] for some in (angles.cos(), angles.sin()))
         weights = _Weights(folder)
         modules = [module for some in _FUSED.values() for module in some]
-        self._sizes = {module: tuple(weights.get(f"model.layers.0.{module}.weight").shape) for module in modules}
+        self._sizes = {module: weights.size(f"model.layers.0.{module}.weight") for module in modules}
         embedding = weights.get("model.embed_tokens.weight")
         self.vocabulary = len(embedding)
         with torch.inference_mode():
@@ -230,10 +230,18 @@ class _Weights:
 
     def get(self, name: str) -> Any:
         """One tensor in float32, a copy of its own. Raises BadInput."""
+        with self._open(self._file(name), "pt") as file:
+            return file.get_tensor(name).float().clone()
+
+    def size(self, name: str) -> tuple[int, ...]:
+        """Its size, without reading it. Raises BadInput."""
+        with self._open(self._file(name), "pt") as file:
+            return tuple(file.get_slice(name).get_shape())
+
+    def _file(self, name: str) -> Path:
         if name not in self._files:
             raise BadInput(f"The model in {self._folder} has no tensor {name}.")
-        with self._open(self._files[name], "pt") as file:
-            return file.get_tensor(name).float().clone()
+        return self._files[name]
 
     def maybe(self, name: str) -> Any:
         return self.get(name) if name in self._files else None

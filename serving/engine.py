@@ -5,10 +5,12 @@ knows token ids, adapters and grammars only. `llama`, `hf_engine` and `remote_en
 `engines` chooses among them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from ..traffic.errors import UnknownName
 
 
 class TokenScore(NamedTuple):
@@ -61,6 +63,18 @@ class EngineError(Exception):
 
 class ContextTooLong(EngineError):
     """The prompt leaves no room for an answer."""
+
+
+def room_for(prompt_ids: Sequence[int], context: int, max_tokens: int) -> int:
+    """Tokens that an answer may have. Raises ContextTooLong when the prompt leaves no room."""
+    if len(prompt_ids) >= context:
+        raise ContextTooLong(f"The prompt has {len(prompt_ids)} tokens, the context is {context}.")
+    return min(max_tokens, context - len(prompt_ids))
+
+
+def not_loaded(adapter: str, loaded: Iterable[str]) -> UnknownName:
+    """What an engine raises for an adapter that it has not."""
+    return UnknownName(f"The adapter {adapter!r} is not loaded. Loaded: {', '.join(loaded) or 'none'}.")
 
 
 class Engine(Protocol):

@@ -25,7 +25,7 @@ from .bases import hf_folder, resolve
 from .chat_endpoint import ChatEndpoint
 from .engine import Engine
 from .hf_engine import HfEngine
-from .local import PACKAGES, is_installed, local_engine, suits_torch
+from .local import PACKAGES, chosen_here, is_installed, local_engine
 from .memory import require_memory
 from .options import LOCAL, ServingOptions
 from .remote_engine import RemoteEngine
@@ -82,10 +82,8 @@ def check(options: ServingOptions, installed: Callable[[str], bool] | None = Non
     if options.engine not in _PACKAGES:
         return [Problem(f"There is no engine {options.engine!r}", f"Set serving.engine to {' or '.join(_PACKAGES)}.")]
     found = []
-    extra, packages = _PACKAGES[options.engine]
     installed = installed or is_installed
-    if options.engine == "auto" and not suits_torch(installed):
-        packages = PACKAGES["llama"]
+    extra, packages = _PACKAGES[chosen_here(options.engine, installed)]
     missing = [package for package in packages if not installed(package)]
     if missing:
         what = f"The engine {options.engine} needs {', '.join(missing)}"

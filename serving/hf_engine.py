@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..traffic.errors import BadInput, MissingExtra, UnknownName
-from ..traffic.students import ADAPTER
+from ..traffic.errors import BadInput, MissingExtra
 from .constraint import Constraint, Progress
-from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt
+from .engine import GREEDY, EngineError, Generation, Sampling, SharedPrompt, not_loaded, room_for
+from .lora import adapter_folder
 from .threads import quiet_threads
 from .writing import Draw, Writing
 
@@ -101,9 +101,7 @@ class HfEngine(SharedPrompt):
         should_stop: Callable[[], bool] | None = None,
     ) -> list[Generation]:
         """`count` continuations, one after the other; the prompt is read once."""
-        if len(prompt_ids) >= self._context:
-            raise ContextTooLong(f"The prompt has {len(prompt_ids)} tokens, the context is {self._context}.")
-        limit = min(max_tokens, self._context - len(prompt_ids))
+        limit = room_for(prompt_ids, self._context, max_tokens)
         draw = Draw(self._torch, sampling)
         with self._turn, self._torch.inference_mode(), self._chosen(adapter):
             logits, cache = self._read(list(prompt_ids), None)
@@ -136,7 +134,7 @@ class HfEngine(SharedPrompt):
     def _chosen(self, adapter: str) -> AbstractContextManager[Any]:
         if adapter:
             if adapter not in self._names:
-                raise UnknownName(f"The adapter {adapter!r} is not loaded. Loaded: {', '.join(self._names) or 'none'}.")
+                raise not_loaded(adapter, self._names)
             self._model.set_adapter(self._names[adapter])
             return nullcontext()
         return self._model.disable_adapter() if self._names else nullcontext()
@@ -146,9 +144,7 @@ class HfEngine(SharedPrompt):
             from peft import PeftModel
         except ImportError as error:
             raise MissingExtra("distill", "peft") from error
-        folder = path if path.is_dir() else path.parent / ADAPTER
-        if not (folder / "adapter_config.json").is_file():
-            raise BadInput(f"Expected a peft adapter in {folder}.")
+        folder = adapter_folder(path)
         self._made += 1
         # Module names may hold no dot, names of versions may.
         name = f"adapter_{self._made}"

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..traffic.errors import BadInput, MissingExtra, UnknownName
+from ..traffic.errors import BadInput, MissingExtra
 from .engine import (
     GREEDY,
     ContextTooLong,
@@ -27,6 +27,7 @@ from .engine import (
     Sampling,
     SharedPrompt,
     TokenScore,
+    not_loaded,
 )
 from .threads import quiet_threads
 
@@ -44,7 +45,7 @@ class _Live:
     def selection(self, adapter: str) -> list[dict[str, float]]:
         """Scales of all adapters: 1 for the chosen one. Naming every one leaves nothing to defaults."""
         if adapter and adapter not in self.index:
-            raise UnknownName(f"The adapter {adapter!r} is not loaded. Loaded: {', '.join(self.index) or 'none'}.")
+            raise not_loaded(adapter, self.index)
         return [{"id": at, "scale": float(name == adapter)} for name, at in self.index.items()]
 
 

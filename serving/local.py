@@ -40,6 +40,17 @@ def suits_torch(
     return bool(_BYTES & flags()) and all(map(installed, PACKAGES["torch"]))
 
 
+def chosen_here(
+    engine: str,
+    installed: Callable[[str], bool] = is_installed,
+    flags: Callable[[], frozenset[str]] = processor_flags,
+) -> str:
+    """The engine itself, and for `auto` the one that is taken for bases that suit it."""
+    if engine != "auto":
+        return engine
+    return "torch" if suits_torch(installed, flags) else "llama"
+
+
 def faster(base: Base, suits: Callable[[], bool] = suits_torch) -> str:
     """`torch` or `llama`, for a base here."""
     # A student that is a whole model comes as a GGUF, and has no other form.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..traffic.errors import BadInput, MissingExtra
+from ..traffic.students import ADAPTER
 
 MODULES = (
     "self_attn.q_proj",
@@ -30,6 +31,14 @@ class LoraMatrix(NamedTuple):
     b: Any
     """Outputs × rank."""
     scaling: float
+
+
+def adapter_folder(path: Path) -> Path:
+    """The peft adapter at `path`: its folder, or the one beside its GGUF. Raises BadInput where there is none."""
+    folder = path if path.is_dir() else path.parent / ADAPTER
+    if not (folder / "adapter_config.json").is_file():
+        raise BadInput(f"Expected a peft adapter in {folder}.")
+    return folder
 
 
 def read_lora(adapter: Path) -> dict[tuple[int, str], LoraMatrix]:

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from ..traffic.errors import BadInput, TutelageError, UnknownName
-from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt, TokenScore
+from ..traffic.errors import BadInput, TutelageError
+from .engine import GREEDY, ContextTooLong, EngineError, Generation, Sampling, SharedPrompt, TokenScore, not_loaded
 
 _CONNECT_S, _SILENT_S = 5.0, 60.0
 
@@ -138,8 +138,7 @@ class RemoteEngine(SharedPrompt):
         """Keep an adapter loaded for one call. The last call with one that nobody wants any more lets it go."""
         with self._counting:
             if adapter and adapter not in self._names:
-                known = ", ".join(self.adapters) or "none"
-                raise UnknownName(f"The adapter {adapter!r} is not loaded. Loaded: {known}.")
+                raise not_loaded(adapter, self.adapters)
             self._users[adapter] += 1
         try:
             yield
