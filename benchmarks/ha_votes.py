@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for one in found[1:]
     ]
-    return report.finish(run, bars, {"version": manifest.version, "arms": found}, ("xllamacpp",))
+    return report.finish(run, bars, {"version": manifest.version, "arms": found}, ("torch", "xllamacpp"))
 
 
 if __name__ == "__main__":

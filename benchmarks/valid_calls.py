@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         at_least("valid calls of those that were not refused", 100 * raw["rate"], "%", 100.0),
         at_most("refused before anything was written", raw["refused"] / raw["sets"], "of all", 0.01),
     ]
-    return finish(run, bars, raw, ["xllamacpp", "jsonschema"])
+    return finish(run, bars, raw, ["torch", "xllamacpp", "jsonschema"])
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class DistillOptions:
     """Training processes (`accelerate launch`), of which each takes its share of every step's rows."""
     device: str = "auto"
     """`cpu`, `cuda`, or `auto`: CUDA where there is one."""
-    engine: str = "llama"
+    engine: str = "auto"
     """Engine of the examinations: `llama`, `torch`, or `auto`, as `[serving] engine` says. It is told there."""
     scrub: ScrubRules = field(default_factory=ScrubRules)
     """What is personal data and what becomes of it; the section `[scrub]`."""

@@ -63,7 +63,7 @@ class Parts(Protocol):
 class BaseParts:
     """The parts of a real base model; see `serving.bases`."""
 
-    def __init__(self, base: str, threads: int = 0, context: int = 4096, engine: str = "llama") -> None:
+    def __init__(self, base: str, threads: int = 0, context: int = 4096, engine: str = "auto") -> None:
         """`engine`: one of `serving.options.LOCAL`."""
         try:
             from transformers import AutoTokenizer

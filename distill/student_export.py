@@ -54,7 +54,7 @@ def export(register: StudentRegister, version: str, target: Path, form: str, par
         raise BadInput(f"Expected one of {', '.join(FORMS)} as the form of an export, not {form!r}.")
     if target.exists():
         raise BadInput(f"{target} exists already. Name a folder that does not.")
-    parts = parts or BaseParts(manifest.base)
+    parts = parts or BaseParts(manifest.base, engine="llama")
     if parts.digest != manifest.base_digest:
         raise BadInput(
             f"{version} was trained on {manifest.base} with the digest {manifest.base_digest}; the one here has "

@@ -14,7 +14,7 @@ from ..traffic.students import MODEL_GGUF
 from .bases import Base, hf_folder
 from .engine import Engine
 from .llama import LlamaEngine
-from .memory import require_memory
+from .memory import cached_values, require_memory
 from .native import processor_flags
 from .options import LOCAL
 from .requantise import LARGEST_BYTES, fast_file
@@ -26,6 +26,8 @@ PACKAGES = {
     "torch": ("torch", "safetensors", "tokenizers", "llguidance", "transformers", "gguf", "jsonschema"),
 }
 _BYTES = {"avx512_vnni", "avx_vnni"}
+_LLAMA_CACHED, _TORCH_CACHED = 2, 4
+"""Bytes of a key or value in an engine's cache."""
 
 
 def is_installed(package: str) -> bool:
@@ -63,13 +65,6 @@ def faster(base: Base, suits: Callable[[], bool] = suits_torch) -> str:
     return "torch"
 
 
-def served_weights(base: Base, fast: bool = True) -> Path:
-    """The file that llama.cpp loads for a base. Raises BadInput when it does not fit into memory."""
-    file = fast_file(base) if fast else base.gguf
-    require_memory(file)
-    return file
-
-
 def local_engine(
     name: str,
     base: Base,
@@ -84,7 +79,9 @@ def local_engine(
     if name not in LOCAL:
         raise BadInput(f"Expected one of {', '.join(LOCAL)} as the engine, not {name!r}.")
     if (faster(base) if name == "auto" else name) == "llama":
-        return LlamaEngine(served_weights(base, fast), adapters, slots=slots, threads=threads, context=context)
+        file = fast_file(base) if fast else base.gguf
+        require_memory(file, slots * context * _LLAMA_CACHED * cached_values(file))
+        return LlamaEngine(file, adapters, slots=slots, threads=threads, context=context)
     folder = hf_folder(base)
-    require_memory(folder / "model.safetensors")
+    require_memory(folder / "model.safetensors", slots * context * _TORCH_CACHED * Shape.of(folder).cached_values)
     return TorchEngine(folder, adapters, slots=slots, threads=threads, context=context)

@@ -30,7 +30,7 @@ class ServingOptions:
     """Student versions kept loaded; the least recently used one makes room."""
     bases: tuple[str, ...] = ()
     """Base models that are served by themselves, untrained, under their own names (a file: without `.gguf`)."""
-    engine: str = "llama"
+    engine: str = "auto"
     """`llama` (llama.cpp in this process), `torch` (torch in this process, in eight bits), `auto` (the one of the two
     that is faster here), `transformers` (the reference, slow), `vllm` (a vLLM server), `remote` (another server that
     completes token ids), `chat` (a server that knows chats only, such as Ollama). See docs/serving.md."""
@@ -38,7 +38,8 @@ class ServingOptions:
     """For `vllm`, `remote` and `chat`: base URL of the server, which ends with `/v1`. Empty for `vllm`: it is started
     here."""
     engine_command: tuple[str, ...] = ("vllm", "serve")
-    """For `vllm` without `engine_url`: the command that starts it; model and options are added."""
+    """For `vllm` without `engine_url`: the command that starts it, with your own options for it; the model and what we
+    need are added."""
     engine_model: str = ""
     """For `vllm` and `remote`: the server's name of the base; empty: as it is called here."""
     engine_models: dict[str, str] = field(default_factory=dict)

@@ -24,6 +24,11 @@ class Shape:
     theta: float
     """Base of the rotary frequencies."""
 
+    @property
+    def cached_values(self) -> int:
+        """Keys and values that are kept of a token."""
+        return self.layers * 2 * self.kv_heads * self.head
+
     @classmethod
     def of(cls, folder: Path) -> "Shape":
         """Raises BadInput for a model that this forward pass does not describe."""

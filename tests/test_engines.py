@@ -67,7 +67,7 @@ def test_a_version_is_served_by_vllm_under_its_name(tiny_gguf: Path, tmp_path: P
         ),
         ({"engine": "remote"}, "needs an address. Set serving.engine_url"),
         ({"engine": "remote", "engine_url": "gpu:8000/v1"}, "needs an address"),
-        ({"engine_url": "http://gpu:8000/v1"}, "llama runs here and uses no serving.engine_url"),
+        ({"engine_url": "http://gpu:8000/v1"}, "auto runs here and uses no serving.engine_url"),
         (
             {"engine": "vllm", "engine_url": "http://gpu/v1", "engine_key_env": "NOT_SET_ANYWHERE"},
             "NOT_SET_ANYWHERE, named by serving.engine_key_env, is not set",

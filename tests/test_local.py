@@ -6,7 +6,7 @@ import pytest
 
 from tutelage.serving import bases
 from tutelage.serving.llama import LlamaEngine
-from tutelage.serving.local import PACKAGES, faster, local_engine, served_weights, suits_torch
+from tutelage.serving.local import PACKAGES, faster, local_engine, suits_torch
 from tutelage.serving.torch_engine import TorchEngine
 from tutelage.traffic.errors import BadInput
 from tutelage.traffic.students import MODEL_GGUF
@@ -60,5 +60,7 @@ def test_engines_by_name(base: bases.Base) -> None:
         local_engine("vllm", base, {})
 
 
-def test_fast_weights_can_be_declined(base: bases.Base) -> None:
-    assert served_weights(base, fast=False) == served_weights(base) == base.gguf
+@pytest.mark.parametrize("name", ["llama", "torch"])
+def test_slots_that_do_not_fit_into_memory_are_refused(base: bases.Base, name: str) -> None:
+    with pytest.raises(BadInput, match=r"of them for what all slots read"):
+        local_engine(name, base, {}, slots=1_000_000, context=1_000_000)

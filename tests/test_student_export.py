@@ -26,7 +26,7 @@ VERSION = "desk@1"
 @pytest.fixture
 def parts(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaseParts:
     monkeypatch.setenv("TUTELAGE_MODELS", str(tmp_path / "models"))
-    return BaseParts(str(tiny_gguf), threads=1)
+    return BaseParts(str(tiny_gguf), threads=1, engine="llama")
 
 
 @pytest.fixture
@@ -111,6 +111,6 @@ def test_another_base_under_the_same_name_is_refused(
 ) -> None:
     from conftest import write_tiny_llama
 
-    other = BaseParts(str(write_tiny_llama(tmp_path / "tiny.gguf", seed=9)), threads=1)
+    other = BaseParts(str(write_tiny_llama(tmp_path / "tiny.gguf", seed=9)), threads=1, engine="llama")
     with pytest.raises(BadInput, match="was trained on tiny with the digest"):
         export(register, VERSION, tmp_path / "out", "merged", other)
