@@ -1,8 +1,8 @@
 """Which engine serves, by `[serving] engine`, and what is wrong with that choice before anything is loaded.
 
-llama         llama.cpp in the student server's process: the default, on CPUs and at the edge
+auto          the default: torch where it is the faster one (see `local`), else llama
+llama         llama.cpp in the student server's process, on CPUs and at the edge
 torch         torch in the student server's process, in eight bits, all versions of a base written together
-auto          torch where it is the faster one (see `local`), else llama
 transformers  the reference: full precision, one answer at a time
 vllm          a vLLM server; adapters are loaded and unloaded through its API
 remote        any server that completes token ids; its adapters are its own business
