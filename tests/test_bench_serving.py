@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.benchmarks.serving import bars_of, copies_of, main, measured, prompts_of, write_adapter
+from tutelage.benchmarks.serving import bars_of, copies_of, main, measure, measured, prompts_of, write_adapter
 from tutelage.benchmarks.serving_engine import Task
 from tutelage.serving import bases
 
@@ -61,23 +61,24 @@ def test_an_engine_is_measured_in_a_process_of_its_own(
 
 
 def test_the_bars_are_ratios_of_the_figures() -> None:
-    def decode(speed: float) -> dict[str, Any]:
-        return {"decode": {"8": {"per_cpu_s": speed}}}
+    def decode(*speeds: float) -> list[dict[str, Any]]:
+        return [{"per_cpu_s": speed} for speed in speeds]
 
     first = {"full": {"first_token_cpu_s": 6.0}, "internalised": {"first_token_cpu_s": 1.0}}
     raw = {
-        "llama": {**decode(40.0), "first": first, "constraint": {"slower": 0.2}},
+        "llama": {"first": first, "constraint": {"slower": 0.2}},
+        "llama at 8": decode(40.0, 20.0, 80.0),
         "llama 16": {"turns": {"128 x 1": {"slower": 0.05}, "32 x 4": {"slower": 0.2}}},
-        "llama 16 loaded": decode(38.0),
-        "generate 8": decode(10.0),
+        "llama 16 loaded at 8": decode(38.0, 19.0, 80.0),
+        "generate at 8": decode(10.0, 5.0, 40.0),
     }
     found = [(round(bar.value, 6), bar.ok) for bar in bars_of(raw)]
     assert found == [(4.0, True), (0.2, False), (0.05, True), (0.05, True), (0.2, False), (6.0, True)]
     other = {
-        "torch": {**decode(20.0), "first": first, "constraint": {"slower": 0.01}},
+        "torch": {"first": first, "constraint": {"slower": 0.01}},
+        "torch at 8": decode(20.0, 10.0, 80.0),
         "torch 16": {"turns": {"128 x 1": {"slower": 0.5, "mixed_slower": 0.1}}},
-        "torch 16 loaded": decode(20.0),
-        "generate 8": decode(10.0),
+        "torch 16 loaded at 8": decode(20.0, 10.0, 80.0),
     }
     found = [(bar.name.split(":")[0], round(bar.value, 6), bar.ok) for bar in bars_of({**raw, **other})]
     assert found[:5] == [
@@ -88,6 +89,20 @@ def test_the_bars_are_ratios_of_the_figures() -> None:
         ("torch", 6.0, True),
     ]
     assert {engine for engine, _, _ in found[5:]} == {"llama"}
+
+
+def test_what_is_compared_between_processes_is_measured_in_turns() -> None:
+    asked: list[str] = []
+
+    def ask(task: Any) -> dict[str, Any]:
+        asked.append(task)
+        return {"decode": {"8": {"per_cpu_s": float(len(asked))}}, "memory_mb": 5.0}
+
+    tasks: Any = {"torch": "torch", "torch at 8": "t", "generate 1": "one", "generate at 8": "g"}
+    raw = measure(tasks, 2, ask)
+    assert asked == ["torch", "one", "t", "g", "t", "g"]
+    assert [one["per_cpu_s"] for one in raw["generate at 8"]] == [4.0, 6.0]
+    assert raw["generate 1"]["memory_mb"] == 5.0
 
 
 def test_it_says_where_it_looked_for_traffic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
