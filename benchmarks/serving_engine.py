@@ -145,7 +145,7 @@ class Bench:
             found[str(at_once)] = (spent := self.spend(prompts, at_once, self._task.tokens)).per_s(len(spent.made))
         return found
 
-    def constraint(self, rounds: int = 5) -> dict[str, float]:
+    def constraint(self, rounds: int = 15) -> dict[str, float]:
         """CPU seconds per token with the grammar and without, in turn."""
         costs: dict[str, list[float]] = {"free": [], "held": []}
         prompts = [self._task.short[number % len(self._task.short)] for number in range(8)]
