@@ -56,6 +56,7 @@ class VllmProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with log.open("ab") as output:
+                self._begun = output.tell()
                 self._process = subprocess.Popen(words, env=environment, stdout=output, stderr=output)
         except OSError as error:
             raise BadInput(f"vLLM cannot be started ({error}). Install it, or set serving.engine_command.") from error
@@ -87,11 +88,14 @@ class VllmProcess:
         raise BadInput(f"vLLM was not ready after {longest:g} s. {self._told()}")
 
     def _told(self) -> str:
-        said = self._log.read_text(errors="replace").strip()
+        # The log is kept from start to start: what stood there before tells of another one.
+        said = self._log.read_bytes()[self._begun :].decode(errors="replace").strip()
         if cause := _CAUSE.search(said):
             # Its last lines only tell that a process of its own has failed.
             return f"{self._log} says: {' '.join(cause[1].split())[:500]}"
-        return f"The end of {self._log}: {' / '.join(said.splitlines()[-3:])}" if said else f"{self._log} is empty."
+        return (
+            f"The end of {self._log}: {' / '.join(said.splitlines()[-3:])}" if said else f"{self._log} has nothing new."
+        )
 
 
 def _naming(command: Sequence[str], weights: Path) -> list[str]:

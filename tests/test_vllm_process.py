@@ -51,6 +51,7 @@ def test_the_cause_is_found_among_what_followed_from_it(tmp_path: Path) -> None:
         "Traceback (most recent call last):",
         "RuntimeError: Engine core initialization failed. See root cause above.",
     )
+    (tmp_path / "vllm.log").write_text("KeyError: of the start before\n")
     command = (sys.executable, "-c", f"print({chr(10).join(said)!r}); raise SystemExit(1)")
     with pytest.raises(BadInput, match=r"vllm\.log says: ValueError: less memory than wanted\.$"):
         VllmProcess(command, tmp_path, BASE, context=64, adapters=1, log=tmp_path / "vllm.log")
