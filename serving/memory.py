@@ -1,14 +1,18 @@
 """Whether a model fits into memory, asked before it is loaded: the system kills what takes too much, without a word."""
 
 import resource
+import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..traffic.errors import BadInput
 
 _BESIDE = 128 * 2**20
 """Bytes beside weights and cache that even a small model needs for its buffers."""
+_KINDS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_TEXT, _LIST = 8, 9
+"""Types of values in a GGUF: numbers as `struct` names them, texts, and lists."""
 
 
 def available(root: Path = Path("/"), most: int | None = None) -> int | None:
@@ -44,20 +48,44 @@ def require_memory(weights: Path, cache: int = 0, free: int | None = None) -> No
 
 def cached_values(gguf_file: Path) -> int:
     """Keys and values that a GGUF's model keeps of a token; 0 where the file does not tell."""
-    from gguf import GGUFReader
-
-    reader = GGUFReader(gguf_file)
-    kind = _told(reader, "general.architecture")
-    layers, heads = (_told(reader, f"{kind}.{name}") for name in ("block_count", "attention.head_count"))
+    try:
+        told = _header(gguf_file)
+    except (struct.error, KeyError, ValueError, OverflowError):
+        return 0  # a file that is cut or changed: who loads it says so
+    kind = told.get("general.architecture")
+    layers, heads = (told.get(f"{kind}.{name}") for name in ("block_count", "attention.head_count"))
     if not layers or not isinstance(heads, int):
         return 0
-    shared = _told(reader, f"{kind}.attention.head_count_kv") or heads
-    head = _told(reader, f"{kind}.embedding_length") // heads
-    sizes = [_told(reader, f"{kind}.attention.{name}_length") or head for name in ("key", "value")]
+    shared = told.get(f"{kind}.attention.head_count_kv") or heads
+    head = told.get(f"{kind}.embedding_length", 0) // heads
+    sizes = [told.get(f"{kind}.attention.{name}_length") or head for name in ("key", "value")]
     # Some models have a number of heads for each layer.
     return (sum(shared) if isinstance(shared, list) else layers * shared) * sum(sizes)
 
 
-def _told(reader: Any, name: str) -> Any:
-    field = reader.get_field(name)
-    return field.contents() if field else None
+def _header(gguf_file: Path) -> dict[str, Any]:
+    """What a GGUF tells of its model, without the words of its tokenizer: gguf's own reader needs seconds for these.
+    Its layout is that of the format's specification (ggml-org/ggml, docs/gguf.md)."""
+    with gguf_file.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            return {}
+        _, _, count = struct.unpack("<IQQ", file.read(20))
+        return {_text(file): _value(file, struct.unpack("<I", file.read(4))[0]) for _ in range(count)}
+
+
+def _text(file: BinaryIO) -> str:
+    return file.read(struct.unpack("<Q", file.read(8))[0]).decode(errors="replace")
+
+
+def _value(file: BinaryIO, kind: int) -> Any:
+    """One value; None for a list of texts."""
+    if kind == _TEXT:
+        return _text(file)
+    if kind != _LIST:
+        return struct.unpack(f"<{_KINDS[kind]}", file.read(struct.calcsize(f"<{_KINDS[kind]}")))[0]
+    kind, count = struct.unpack("<IQ", file.read(12))
+    if kind == _TEXT:
+        for _ in range(count):
+            file.seek(struct.unpack("<Q", file.read(8))[0], 1)
+        return None
+    return [_value(file, kind) for _ in range(count)]

@@ -67,3 +67,6 @@ def test_what_a_model_keeps_of_a_token(tiny_gguf: Path, tmp_path: Path, monkeypa
     writer.write_kv_data_to_file()
     writer.close()
     assert cached_values(tmp_path / "layers.gguf") == (4 + 2) * (16 + 8)
+    for cut in (2, 10, 60):
+        (tmp_path / "cut.gguf").write_bytes((tmp_path / "layers.gguf").read_bytes()[:cut])
+        assert cached_values(tmp_path / "cut.gguf") == 0
