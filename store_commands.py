@@ -2,6 +2,8 @@
 
 import sys
 import time
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +21,7 @@ err = Console(stderr=True)
 _PAUSE_S = 0.1
 """Between two looks at how far the work is."""
 _SHOWN = 50
-"""Problems printed for people; `--json` has up to a thousand."""
+"""Problems of a table printed for people; `--json` has up to a thousand."""
 _UNITS = {"verify": "rows", "compact": "rows", "export": "rows", "import": "bytes", "prune": "runs", "forget": "runs"}
 
 
@@ -31,8 +33,9 @@ def verify(data: DataOption = None, as_json: JsonOption = False) -> None:
         show(report, as_json)
     else:
         show({name: value for name, value in report.items() if name not in ("problems", "odd")}, as_json)
-        for problem in report["problems"][:_SHOWN]:
-            print(f"{problem['table']} {problem['row']}: {problem['field']} {problem['what']}")
+        for _, problems in groupby(sorted(report["problems"], key=itemgetter("table")), itemgetter("table")):
+            for problem in islice(problems, _SHOWN):
+                print(f"{problem['table']} {problem['row']}: {problem['field']} {problem['what']}")
         for odd in report["odd"]:
             print(f"odd, but kept as it came: {odd['found']} × {odd['what']}, such as {odd['example']}")
     if report["found"]:

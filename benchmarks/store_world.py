@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from tutelage.traffic import rollup
+from tutelage.traffic.lookup import NAME_KEY
 from tutelage.traffic.patterns import PatternEntry
 from tutelage.traffic.rows import patterns_table
 from tutelage.traffic.store import Store
@@ -53,6 +55,7 @@ def build(path: Path, calls: int, seed: int, progress: Callable[[int], None] = l
             _write_day(store, day, per_day, seed)
             progress(day + 1)
         _write_evidence(store)
+        rollup.recount(store)
         store.checkpoint()
 
 
@@ -139,7 +142,7 @@ SELECT id::UUID AS call_id, started_at, '/v1/chat/completions' AS endpoint, call
     CASE WHEN luck > 0.985 THEN NULL ELSE (1200 + 700 * turn + 900 * luck)::BIGINT END AS prompt_tokens,
     CASE WHEN luck > 0.985 THEN NULL ELSE (10 + 120 * luck)::BIGINT END AS completion_tokens, 0 AS cached_tokens,
     ms / 4 AS first_byte_ms, ms AS latency_ms, 0 AS retry, concat('req_', id) AS request_id,
-    concat('chatcmpl-', tail) AS upstream_id, luck > 0.99 AND turn + 1 < turns AS retried
+    concat('chatcmpl-', tail) AS upstream_id, {key} AS upstream_key, luck > 0.99 AND turn + 1 < turns AS retried
 FROM found ORDER BY started_at
 """,
     """
@@ -205,6 +208,7 @@ FROM found WHERE run % 11 = 0 GROUP BY trajectory_id
 
 def _write_day(store: Store, day: int, runs: int, seed: int) -> None:
     values = {"seed": seed, "agents": AGENTS, "callers": CALLERS, "start": START, "student": STUDENT}
+    values["key"] = NAME_KEY.format(name="concat('chatcmpl-', tail)")
     span = {"begin": START + 86_400 * day, "first": day * runs, "last": (day + 1) * runs}
     with store.transaction():
         store.execute(_MACRO.format(**values))

@@ -7,6 +7,7 @@ import pytest
 
 from tutelage.traffic.errors import StoreTooNew
 from tutelage.traffic.migrations import MIGRATIONS, Migration, migrate
+from tutelage.traffic.newest import answered_as
 from tutelage.traffic.store import Store
 
 CALL = "0190a000-0000-7000-8000-000000000001"
@@ -61,6 +62,21 @@ def test_the_sums_of_an_old_database_are_counted_from_its_rows(tmp_path: Path) -
         sql = "SELECT day, calls, prompt_tokens, first_at, last_at FROM traffic_days WHERE pattern_id = 'p_1'"
         assert store.rows(sql) == [(0, 9, 90, 7200.0, 7208.0)]
         assert store.value("SELECT ruled_loss FROM comparisons") == 0.5
+
+
+def test_the_answers_of_an_old_database_are_found_by_their_providers_names(tmp_path: Path) -> None:
+    path = oldest(tmp_path / "store.duckdb")
+    connection = duckdb.connect(path)
+    migrate(connection, [step for step in MIGRATIONS if step.name != "find_answers_by_a_short_key"])
+    connection.execute(
+        "UPDATE calls SET caller = 'c', upstream_id = 'chatcmpl-1', response_id = message_id FROM messages"
+    )
+    connection.close()
+    with Store(path) as store:
+        found = answered_as(store, "c", "chatcmpl-1")
+        assert found is not None
+        assert found.body == "{}"
+        assert answered_as(store, "c", "chatcmpl-2") is None
 
 
 def test_a_later_step_runs_once_on_the_oldest_database(tmp_path: Path) -> None:

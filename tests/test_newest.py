@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.traffic.ingest import Ingest
+from tutelage.traffic.lookup import NAME_KEY
 from tutelage.traffic.newest import answered_as, newest, since_when
 from tutelage.traffic.records import CallRecord, encode
 from tutelage.traffic.store import Store
@@ -77,8 +78,11 @@ def test_an_answer_is_found_by_the_name_that_its_provider_gave_it(tmp_path: Path
     call = make_call([{"role": "user", "content": "hi"}], {"role": "assistant", "content": "hello"}, caller="c")
     with Store(tmp_path / "store.duckdb") as store:
         Ingest(store).apply([encode(call)], {})
-        store.execute("UPDATE calls SET upstream_id = 'chatcmpl-7'")
+        key = NAME_KEY.format(name="'chatcmpl-7'")
+        store.execute(f"UPDATE calls SET upstream_id = 'chatcmpl-7', upstream_key = {key}")
         found = answered_as(store, "c", "chatcmpl-7")
         assert found is not None
         assert "hello" in found.body
         assert answered_as(store, "somebody else", "chatcmpl-7") is None
+        store.execute("UPDATE calls SET upstream_id = 'another of the same key'")
+        assert answered_as(store, "c", "chatcmpl-7") is None

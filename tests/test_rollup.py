@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tutelage.traffic import rollup
-from tutelage.traffic.conversations import ids_table
 from tutelage.traffic.discovery import Assignment, Recognised
 from tutelage.traffic.facts import Facts
 from tutelage.traffic.ingest import Ingest
+from tutelage.traffic.lookup import ids_table
 from tutelage.traffic.patterns import PatternEntry
 from tutelage.traffic.records import CallRecord, encode
 from tutelage.traffic.retention import Keep, Rules, prune

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.traffic.conversations import ids_table
 from tutelage.traffic.errors import DataFolderLocked
+from tutelage.traffic.lookup import ids_table
 from tutelage.traffic.snapshots import ReadGate
 from tutelage.traffic.store import Store
 

@@ -74,6 +74,8 @@ def test_an_empty_store(tmp_path: Path) -> None:
         (f"UPDATE calls SET response_id = '{NOBODY}' WHERE response_id IS NOT NULL", ("calls", "response_id")),
         ("UPDATE calls SET response_id = request_tail WHERE request_tail IS NOT NULL", ("calls", "response_id")),
         (f"UPDATE calls SET retry_of = '{NOBODY}'", ("calls", "retry_of")),
+        ("UPDATE calls SET upstream_id = 'chatcmpl-1'", ("calls", "upstream_key")),
+        ("UPDATE calls SET upstream_key = 7", ("calls", "upstream_key")),
         ("DELETE FROM trajectories", ("calls", "trajectory_id")),
         ("UPDATE trajectories SET calls = 99", ("trajectories", "calls")),
         ("UPDATE calls SET pattern_id = 'p_none'", ("calls", "pattern_id")),
@@ -118,11 +120,14 @@ def test_what_nothing_refers_to_is_counted_and_no_problem(store: Store) -> None:
     assert (report.found, report.unreferenced_messages, report.unreferenced_toolsets) == (0, 5, 1)
 
 
-def test_many_problems_are_counted_and_some_are_shown(store: Store) -> None:
+def test_many_problems_are_counted_and_some_of_each_table_are_shown() -> None:
     report = VerifyReport()
     for number in range(MOST_SHOWN + 5):
         report.add("calls", number, "params", "odd")
-    assert (report.found, len(report.problems)) == (MOST_SHOWN + 5, MOST_SHOWN)
+    report.add("counted_days", "1, p, teacher, m", "day", "is missing")
+    assert (report.found, len(report.problems)) == (MOST_SHOWN + 6, MOST_SHOWN + 1)
+    assert report.found_in == {"calls": MOST_SHOWN + 5, "counted_days": 1}
+    assert report.problems[-1].table == "counted_days"
 
 
 def test_writers_go_on_while_it_is_read(store: Store, make_call: Make) -> None:

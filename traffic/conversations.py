@@ -12,7 +12,6 @@ from uuid import UUID
 from .canonical import loads
 from .errors import BadInput, UnknownName
 from .lookup import bodies_of, by_ids, links_of, links_up
-from .lookup import ids_table as ids_table
 from .store import Store
 
 Message = dict[str, Any]
@@ -23,9 +22,12 @@ FROM calls c LEFT JOIN toolsets t USING (toolset_id) WHERE c.call_id IN ({ids})
 """
 
 
-def chains_of(store: Store, tails: Collection[str]) -> dict[str, list[Message]]:
-    """For each tail message id the messages from the first to it. Unknown ids are left out."""
-    links, bodies = _walk(store, {UUID(tail) for tail in tails})
+def chains_of(store: Store, tails: Collection[str], near: Collection[str] = ()) -> dict[str, list[Message]]:
+    """For each tail message id the messages from the first to it. Unknown ids are left out.
+
+    near: ids of messages that may lie on the way, such as the tails of earlier calls: to know them saves time.
+    """
+    links, bodies = _walk(store, {UUID(tail) for tail in tails}, {UUID(name) for name in near})
     decoded: dict[UUID, Message] = {}
     return {tail: _chain(UUID(tail), links, bodies, decoded) for tail in tails if UUID(tail) in links}
 
@@ -74,8 +76,8 @@ def answer_of(store: Store, call_id: str) -> Message | None:
     return found[call_id]
 
 
-def _walk(store: Store, tails: set[UUID]) -> tuple[dict[UUID, UUID], dict[UUID, str]]:
-    links = links_up(store, tails)
+def _walk(store: Store, tails: set[UUID], near: set[UUID]) -> tuple[dict[UUID, UUID], dict[UUID, str]]:
+    links = links_up(store, tails, near)
     bodies = bodies_of(store, links)
     # What was removed in between is unknown.
     return {name: link.parent_id for name, link in links.items() if name in bodies}, bodies

@@ -104,7 +104,8 @@ def tables_of(store: Store, runs: Sequence[Row]) -> Iterator[pa.Table]:
         chunk = runs[start : start + CHUNK]
         calls = _calls_of(store, [run["trajectory_id"] for run in chunk])
         tails = {run["trajectory_id"]: _deepest(calls[run["trajectory_id"]]) for run in chunk}
-        chains = chains_of(store, {call["tail"] for call in tails.values()})
+        near = {call[name] for members in calls.values() for call in members for name in ("tail", "request_tail")}
+        chains = chains_of(store, {call["tail"] for call in tails.values()}, near - {None})
         answers = answers_of(store, [call["call_id"] for members in calls.values() for call in members])
         rows = [_row(run, calls[run["trajectory_id"]], tails[run["trajectory_id"]], chains, answers) for run in chunk]
         yield pa.Table.from_pylist(rows, _SCHEMA)
@@ -113,8 +114,8 @@ def tables_of(store: Store, runs: Sequence[Row]) -> Iterator[pa.Table]:
 def _calls_of(store: Store, trajectory_ids: Sequence[str]) -> dict[str, list[Row]]:
     span = by_ids(store, "SELECT first_at, last_at FROM trajectories WHERE trajectory_id IN ({ids})", trajectory_ids)
     sql = """
-        SELECT c.trajectory_id, c.call_id, c.pattern_id, c.route, c.model, c.started_at, c.response_id, t.body AS tools,
-            coalesce(c.response_id, c.request_tail) AS tail
+        SELECT c.trajectory_id, c.call_id, c.pattern_id, c.route, c.model, c.started_at, c.request_tail,
+            t.body AS tools, coalesce(c.response_id, c.request_tail) AS tail
         FROM calls c LEFT JOIN toolsets t USING (toolset_id)
         WHERE list_contains(?, c.trajectory_id) AND c.retried IS NOT TRUE AND tail IS NOT NULL
             AND c.started_at BETWEEN ? AND ? ORDER BY c.started_at, c.call_id

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from . import import_chat, import_langfuse, import_litellm, import_openai, import_own
 from .canonical import canonical, loads
-from .conversations import ids_table
 from .errors import BadInput
 from .imported import Exchange, Skip, call_id_of, record_of
+from .lookup import ids_table
 from .parquet import MANIFEST
 from .records import CallRecord
 from .store import Store

@@ -26,10 +26,11 @@ from msgspec.structs import replace
 
 from . import rollup
 from .canonical import loads
-from .conversations import ids_table, requests_of
+from .conversations import requests_of
 from .discovery import Assignment, Recognised
 from .facts import Facts, facts_of
 from .incoming import decode_incoming
+from .lookup import ids_table
 from .messages import named
 from .newest import answered_as
 from .novelty import Novelty

@@ -19,11 +19,10 @@ from uuid import UUID
 import msgspec
 
 from .canonical import loads
-from .conversations import ids_table
 from .errors import BadInput
 from .facts import digest
 from .layout import DataDir, publish
-from .lookup import Link, bodies_of, by_ids, links_up
+from .lookup import Link, bodies_of, by_ids, ids_table, links_up
 from .newest import newest
 from .store import Store
 
@@ -102,13 +101,11 @@ def _first_tails(store: Store, pattern_id: str, runs: Sequence[str]) -> dict[str
 
 def _asked(store: Store, links: Mapping[UUID, Link], tails: Collection[UUID]) -> dict[UUID, str]:
     """The text of the first user message above each tail; tails without one are left out."""
-    roles = "SELECT message_id FROM messages WHERE role = 'user' AND message_id IN ({ids})"
-    users = {name for (name,) in by_ids(store, roles, links.keys())}
     firsts: dict[UUID, UUID] = {}
     for tail in tails:
         at: UUID | None = tail
         while at is not None and at in links:
-            if at in users:
+            if links[at].role == "user":
                 firsts[tail] = at
             at = links[at].parent_id
     bodies = bodies_of(store, {name: links[name] for name in firsts.values()})

@@ -141,6 +141,13 @@ _ADD_SCORES = "ALTER TABLE comparisons ADD COLUMN score DOUBLE"
 
 _ADD_PARENTS = "ALTER TABLE trajectories ADD COLUMN parent_id VARCHAR"
 
+# `lookup.NAME_KEY`, as it was when this step was released.
+_ADD_NAME_KEYS = """
+ALTER TABLE calls ADD COLUMN upstream_key UINTEGER;
+UPDATE calls SET upstream_key = CAST(md5_number_lower(upstream_id) & 4294967295 AS UINTEGER)
+    WHERE upstream_id IS NOT NULL;
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("create_the_first_tables", _CREATE_TABLES),
     Migration("add_proxy_keys", _ADD_PROXY_KEYS),
@@ -153,6 +160,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("keep_the_score_of_a_compared_answer", _ADD_SCORES),
     Migration("keep_sums_of_calls", TABLES + rebuild_sql() + ";\n" + VIEWS),
     Migration("keep_sums_by_day", DAY_TABLES + rebuild_days_sql() + ";\n" + DAY_VIEWS),
+    Migration("find_answers_by_a_short_key", _ADD_NAME_KEYS),
 )
 
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
+from .lookup import NAME_KEY
 from .rollup import HOUR_S
 from .store import Store
 
 Found = TypeVar("Found")
-ANSWERS = 50_000
-"""Calls among which an answer is looked for first: most are gone on from soon."""
 _FACTOR = 8
 """A longer time holds at least so many times the calls."""
 
@@ -51,18 +50,16 @@ def newest(
     ask: Callable[[float], Sequence[Found]],
     patterns: Collection[str] | None = None,
     before: float | None = None,
-    enough: int | None = None,
 ) -> Sequence[Found]:
     """What `ask(since)` finds among the newest calls, `limit` of it if there is as much.
 
     `ask` gives the newest `limit` at most, of calls with started_at >= since (Unix seconds).
-    enough: how much of it is enough, where that is less than the calls to begin with.
     """
-    calls, enough = limit, limit if enough is None else enough
+    calls = limit
     while True:
         since = since_when(store, calls, patterns, before)
         found = ask(since.at)
-        if since.all or len(found) >= enough:
+        if since.all or len(found) >= limit:
             return found
         calls *= _FACTOR
 
@@ -77,11 +74,11 @@ class StoredAnswer(NamedTuple):
 
 def answered_as(store: Store, caller: str, name: str) -> StoredAnswer | None:
     """The newest stored answer to a caller that the provider gave this name."""
-    sql = """
-        SELECT response_id FROM calls WHERE started_at >= ? AND caller = ? AND upstream_id = ?
-            AND response_id IS NOT NULL ORDER BY started_at DESC LIMIT 1
+    sql = f"""
+        SELECT response_id FROM calls WHERE upstream_key = {NAME_KEY.format(name="?")} AND caller = ?
+            AND upstream_id = ? AND response_id IS NOT NULL ORDER BY started_at DESC LIMIT 1
     """
-    for (answer,) in newest(store, ANSWERS, lambda since: store.rows(sql, [since, caller, name]), enough=1):
+    for (answer,) in store.rows(sql, [name, caller, name]):
         # Not joined: an id that stands in the statement is looked up in the index.
         for row in store.rows("SELECT message_id, depth, body FROM messages WHERE message_id = ?", [answer]):
             return StoredAnswer(*row)

@@ -10,7 +10,7 @@ A name is looked up in the table's index, or all of them by one pass over the ta
 
 from collections.abc import Iterable, Sequence
 
-from .conversations import ids_table
+from .lookup import ids_table
 from .messages import StoredMessage
 from .store import Store
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from .answers import clean
 from .cache import Generations
-from .conversations import ids_table
+from .lookup import ids_table
 from .rows import Row
 from .store import Store
 

@@ -13,6 +13,7 @@ from msgspec.structs import force_setattr
 
 from .answers import clean
 from .discovery import Recognised
+from .lookup import NAME_KEY
 from .messages import StoredMessage, Toolset
 from .outcomes import Turn, guessed, outcome
 from .parse import Parsed
@@ -50,7 +51,7 @@ _RUNS = pa.schema(
         "calls": pa.int32(),
     }
 )
-INSERT_CALLS = "INSERT INTO calls BY NAME SELECT * FROM batch"
+INSERT_CALLS = f"INSERT INTO calls BY NAME SELECT *, {NAME_KEY.format(name='upstream_id')} AS upstream_key FROM batch"
 INSERT_MESSAGES = "INSERT INTO messages BY NAME SELECT * FROM batch"
 INSERT_TOOLSETS = "INSERT INTO toolsets SELECT CAST(toolset_id AS UUID), body, names FROM batch ON CONFLICT DO NOTHING"
 # A label that somebody gave (feedback, a verifier) is never overwritten by a guess.

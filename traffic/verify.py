@@ -16,8 +16,8 @@ from uuid import UUID
 
 from .answers import clean
 from .canonical import ROOT, canonical_message, loads, name_of, toolset_id
-from .conversations import ids_table
 from .errors import BadInput
+from .lookup import NAME_KEY, ids_table
 from .oddities import Oddities, Oddity
 from .rollup import settle
 from .snapshots import Snapshot
@@ -25,7 +25,7 @@ from .store import Store
 from .sums import CALLERS, DAYS, LATENCIES, RUNS, SESSIONS, SUMS
 
 MOST_SHOWN = 1_000
-"""Problems that are listed one by one; the others are counted."""
+"""Problems of a table that are listed one by one; the others are counted."""
 _BATCH = 2_048
 _HASHED = ("messages", "toolsets", "calls")
 _UNREADABLE = (BadInput, ValueError, TypeError, AttributeError, RecursionError)
@@ -52,8 +52,10 @@ class VerifyReport:
     trajectories: int = 0
     found: int = 0
     """Problems altogether."""
+    found_in: dict[str, int] = field(default_factory=dict)
+    """By table."""
     problems: list[Problem] = field(default_factory=list)
-    """The first of them."""
+    """The first ones of each table."""
     unreferenced_messages: int = 0
     unreferenced_toolsets: int = 0
     odd: list[Oddity] = field(default_factory=list)
@@ -63,7 +65,9 @@ class VerifyReport:
     def add(self, table: str, row: Any, name: str, what: str) -> None:
         """Note a problem."""
         self.found += 1
-        if len(self.problems) < MOST_SHOWN:
+        of_table = self.found_in.get(table, 0)
+        self.found_in[table] = of_table + 1
+        if of_table < MOST_SHOWN:
             self.problems.append(Problem(table, str(row), name, what))
 
 
@@ -86,6 +90,7 @@ def verify(store: Store, progress: Progress = lambda done, total: None) -> Verif
                 progress(done, sum(totals))
         broken |= _parents(view, report)
         _references(view, report)
+        _name_keys(view, report)
         _chains(view, report, broken)
         _runs(view, report)
         _sums(view, report)
@@ -173,6 +178,12 @@ _DANGLING = (
 )
 """Table, its key, the field that refers, the table and the key that it refers to. The parent of a run is no reference:
 a run may be named that has no calls."""
+
+
+def _name_keys(view: Snapshot, report: VerifyReport) -> None:
+    right = NAME_KEY.format(name="upstream_id")
+    sql = f"SELECT call_id, upstream_id FROM calls WHERE upstream_key IS DISTINCT FROM {right}"
+    _all(report, "calls", "upstream_key", view.rows(sql), "is not the key of {}, so the answer cannot be found by it")
 
 
 def _references(view: Snapshot, report: VerifyReport) -> None:
