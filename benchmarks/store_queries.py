@@ -145,7 +145,8 @@ def _leave_uncounted(store: Store, calls: int) -> None:
     with store.transaction():
         for statement in (sums.ADD_TRAFFIC, sums.ADD_DAYS, sums.ADD_LATENCIES, sums.ADD_CALLERS):
             store.execute(statement.format(source=newest, sign="-"))
-        store.execute(f"INSERT INTO uncounted SELECT call_id FROM {newest}")
+        number = rollup.announce(store, calls)
+        store.execute(f"UPDATE calls SET intake = {number} WHERE call_id IN (SELECT call_id FROM {newest})")
 
 
 def _add_student(data: DataDir) -> None:

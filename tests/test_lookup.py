@@ -7,7 +7,8 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from tutelage.traffic.lookup import CHUNK, DENSE, GAP, Link, bodies_of, by_ids, links_of, links_up
+from tutelage.traffic import lookup
+from tutelage.traffic.lookup import CHUNK, DENSE, MANY, Link, bodies_of, by_ids, links_of, links_up
 from tutelage.traffic.store import Store
 
 ROOT = UUID(int=0)
@@ -53,11 +54,40 @@ def test_the_way_up_is_whole(store: Store, parents: dict[UUID, UUID], tails: int
     assert bodies_of(store, links) == {name: f"body of {name}" for name in links}
 
 
+@pytest.mark.parametrize("passed", [0, 1 << 30])
+def test_many_links_are_found_by_a_pass_as_one_by_one(
+    store: Store, parents: dict[UUID, UUID], monkeypatch: pytest.MonkeyPatch, passed: int
+) -> None:
+    monkeypatch.setattr(lookup, "PASSED", passed)
+    chosen = random.Random(3).sample(list(parents), 3 * MANY)
+    links = links_of(store, [*chosen, UUID(int=7)])
+    assert {name: link.parent_id for name, link in links.items()} == {name: parents[name] for name in chosen}
+    bodies = [f"body of {name}" for name in chosen]
+    assert [store.value(f"SELECT body FROM messages WHERE rowid = {links[name].place}") for name in chosen] == bodies
+    assert links_of(store, chosen, [10**9]) == links  # where none of them lies
+
+
+def test_what_may_lie_on_the_way_changes_nothing(store: Store, parents: dict[UUID, UUID]) -> None:
+    tails = list(parents)[::700]
+    for near in ([], list(parents)[::3], [UUID(int=7)], [*tails, ROOT]):
+        assert links_up(store, tails, near) == links_up(store, tails)
+
+
 def test_few_and_scattered_bodies_are_found_too(store: Store, parents: dict[UUID, UUID]) -> None:
-    far = links_of(store, list(parents)[:: GAP + 100])
-    assert len(far) < 2 * DENSE  # each lies by itself
-    assert bodies_of(store, far) == {name: f"body of {name}" for name in far}
+    few = links_of(store, list(parents)[::500])
+    assert len(few) < DENSE
+    assert bodies_of(store, few) == {name: f"body of {name}" for name in few}
     assert bodies_of(store, {}) == {}
+
+
+def test_bodies_of_several_stretches_and_between_them(
+    store: Store, parents: dict[UUID, UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of so many, chosen at random, stretches of 1 to some twenty messages are made.
+    monkeypatch.setattr(lookup, "GAP", 20)
+    monkeypatch.setattr(lookup, "DENSE", 6)
+    links = links_of(store, random.Random(4).sample(list(parents), 700))
+    assert bodies_of(store, links) == {name: f"body of {name}" for name in links}
 
 
 def test_a_place_that_is_wrong_costs_time_only(store: Store, parents: dict[UUID, UUID]) -> None:

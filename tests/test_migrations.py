@@ -1,13 +1,17 @@
 """The schema's history: old databases with rows in them come up to date, newer ones are refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from tutelage.traffic.errors import StoreTooNew
+from tutelage.traffic.ingest import Ingest
 from tutelage.traffic.migrations import MIGRATIONS, Migration, migrate
 from tutelage.traffic.newest import answered_as
+from tutelage.traffic.records import CallRecord, encode
+from tutelage.traffic.rollup import settle
 from tutelage.traffic.store import Store
 
 CALL = "0190a000-0000-7000-8000-000000000001"
@@ -77,6 +81,22 @@ def test_the_answers_of_an_old_database_are_found_by_their_providers_names(tmp_p
         assert found is not None
         assert found.body == "{}"
         assert answered_as(store, "c", "chatcmpl-2") is None
+
+
+def test_calls_that_waited_one_by_one_are_counted_once(tmp_path: Path, make_call: Callable[..., CallRecord]) -> None:
+    path = oldest(tmp_path / "store.duckdb")
+    connection = duckdb.connect(path)
+    migrate(connection, [step for step in MIGRATIONS if step.name != "count_new_calls_by_batch"])
+    connection.execute("INSERT INTO calls (call_id, started_at, route) SELECT uuid(), n, 'teacher' FROM range(4) r(n)")
+    connection.execute("INSERT INTO uncounted SELECT call_id FROM calls WHERE started_at < 4")
+    connection.close()
+    with Store(path) as store:
+        assert store.value("SELECT sum(attempts) FROM traffic_hours") == 5
+        Ingest(store).apply([encode(make_call([{"role": "user", "content": "hi"}]))], {})
+        for _ in range(2):
+            assert store.value("SELECT sum(attempts) FROM traffic_hours") == 6
+            assert store.value("SELECT sum(attempts) FROM traffic_days") == 6
+            settle(store)
 
 
 def test_a_later_step_runs_once_on_the_oldest_database(tmp_path: Path) -> None:

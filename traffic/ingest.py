@@ -241,7 +241,7 @@ class Ingest:
         if rows:
             self._mark_retried(rows)
             calls = self._calls = calls_table(rows)
-            self.store.pour(INSERT_CALLS, calls)
+            self.store.pour(INSERT_CALLS.format(intake=rollup.announce(self.store, len(rows))), calls)
             rollup.count(self.store, calls)
             self._write_runs(rows)
             memory.parentage.link(rows)

@@ -22,7 +22,7 @@ from .canonical import loads
 from .errors import BadInput
 from .facts import digest
 from .layout import DataDir, publish
-from .lookup import Link, bodies_of, by_ids, ids_table, links_up
+from .lookup import Link, bodies_of, ids_table, links_up
 from .newest import newest
 from .store import Store
 
@@ -76,26 +76,31 @@ class IntentBook(msgspec.Struct, frozen=True, kw_only=True):
 def openings_of(store: Store, pattern_id: str, limit: int = 5_000) -> list[Opening]:
     """For the newest sessions of a pattern the first user message of their conversation, the newest session first."""
     sql = """
-        SELECT trajectory_id FROM calls
+        SELECT trajectory_id, max(started_at) FROM calls
         WHERE pattern_id = ? AND trajectory_id IS NOT NULL AND request_tail IS NOT NULL AND started_at >= ?
         GROUP BY trajectory_id ORDER BY max(started_at) DESC, trajectory_id LIMIT ?
     """
     found = newest(store, limit, lambda since: store.rows(sql, [pattern_id, since, limit]), [pattern_id])
-    tails = _first_tails(store, pattern_id, [name for (name,) in found])
+    tails = _first_tails(store, pattern_id, dict(found))
     links = links_up(store, tails.values())
     asked = _asked(store, links, set(tails.values()))
-    return [Opening(name, asked[tails[name]]) for (name,) in found if name in tails and tails[name] in asked]
+    return [Opening(name, asked[tails[name]]) for name, _ in found if name in tails and tails[name] in asked]
 
 
-def _first_tails(store: Store, pattern_id: str, runs: Sequence[str]) -> dict[str, UUID]:
-    """The last message of each run's first request under the pattern."""
-    spans = by_ids(store, "SELECT first_at, last_at FROM trajectories WHERE trajectory_id IN ({ids})", runs)
+def _first_tails(store: Store, pattern_id: str, runs: Mapping[str, float]) -> dict[str, UUID]:
+    """The last message of each run's first request under the pattern; `runs` says when the last one began."""
+    # One pass over the newest runs; so many looks into the index take longer.
+    spans = f"""
+        SELECT first_at, last_at FROM trajectories SEMI JOIN batch ON trajectory_id = id
+        WHERE last_at >= {min(runs.values(), default=0.0)!r}::DOUBLE
+    """
     sql = """
         SELECT trajectory_id, arg_min(request_tail, started_at) FROM calls
         WHERE pattern_id = ? AND list_contains(?, trajectory_id) AND request_tail IS NOT NULL
             AND started_at BETWEEN ? AND ? GROUP BY trajectory_id
     """
-    first, last = min((at for at, _ in spans), default=0.0), max((at for _, at in spans), default=0.0)
+    found = store.join(spans, ids_table(runs))
+    first, last = min((at for at, _ in found), default=0.0), max((at for _, at in found), default=0.0)
     return dict(store.rows(sql, [pattern_id, list(runs), first, last]))
 
 

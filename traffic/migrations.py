@@ -14,7 +14,7 @@ from typing import NamedTuple
 import duckdb
 
 from .errors import StoreTooNew
-from .sums import DAY_TABLES, DAY_VIEWS, TABLES, VIEWS, rebuild_days_sql, rebuild_sql
+from .sums import DAY_TABLES, DAY_VIEWS, TABLES, VIEWS, count_by_batch_sql, rebuild_days_sql, rebuild_sql
 
 
 class Migration(NamedTuple):
@@ -143,8 +143,8 @@ _ADD_PARENTS = "ALTER TABLE trajectories ADD COLUMN parent_id VARCHAR"
 
 # `lookup.NAME_KEY`, as it was when this step was released.
 _ADD_NAME_KEYS = """
-ALTER TABLE calls ADD COLUMN upstream_key UINTEGER;
-UPDATE calls SET upstream_key = CAST(md5_number_lower(upstream_id) & 4294967295 AS UINTEGER)
+ALTER TABLE calls ADD COLUMN upstream_key USMALLINT;
+UPDATE calls SET upstream_key = CAST(md5_number_lower(upstream_id) & 65535 AS USMALLINT)
     WHERE upstream_id IS NOT NULL;
 """
 
@@ -161,6 +161,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("keep_sums_of_calls", TABLES + rebuild_sql() + ";\n" + VIEWS),
     Migration("keep_sums_by_day", DAY_TABLES + rebuild_days_sql() + ";\n" + DAY_VIEWS),
     Migration("find_answers_by_a_short_key", _ADD_NAME_KEYS),
+    Migration("count_new_calls_by_batch", count_by_batch_sql()),
 )
 
 

@@ -14,8 +14,9 @@ views: tables of what has been counted, and beside them the newest calls (`uncou
 adds up, so many calls are counted by one statement a table; calls that change are taken out before and put back after
 (`moving`), and those that are removed are taken out for good (`removing`).
 
-An empty text in a key is a NULL in `calls`. Hours and days are Unix time
-divided by their length.
+New calls are told by the number of the batch that they came in (`calls.intake`): all of a batch are counted or none.
+
+An empty text in a key is a NULL in `calls`. Hours and days are Unix time divided by their length.
 """
 
 import math
@@ -33,6 +34,8 @@ from .sums import (
     ADD_RUNS,
     ADD_SESSIONS,
     ADD_TRAFFIC,
+    COUNT,
+    COUNTED,
     DAYS,
     LATENCIES,
     NEW,
@@ -55,14 +58,23 @@ WHERE trajectory_id IS NOT NULL GROUP BY ALL
 """
 _MOVED = (ADD_TRAFFIC, ADD_DAYS, ADD_LATENCIES)
 """What knows patterns and repeats of calls."""
+_COUNTED = """
+SELECT call_id FROM calls SEMI JOIN batch ON call_id = CAST(id AS UUID)
+ANTI JOIN (SELECT intake FROM uncounted WHERE calls > 0) USING (intake)
+"""
 _BY_ID = "(SELECT * FROM calls WHERE call_id IN (SELECT CAST(id AS UUID) FROM batch))"
 
 
+def announce(store: Store, calls: int) -> int:
+    """The number of a new batch of calls, for their column `intake`; in the transaction that writes them."""
+    sql = "INSERT INTO uncounted SELECT coalesce(max(intake), 0) + 1, ? FROM uncounted RETURNING intake"
+    return store.value(sql, [calls])
+
+
 def count(store: Store, calls: pa.Table) -> None:
-    """Add new calls, given as the rows that go into the table; in the transaction that writes them."""
-    store.bulk("INSERT INTO uncounted SELECT CAST(call_id AS UUID) FROM batch", calls.select(["call_id"]))
+    """Add the calls that were announced, given as the rows that went into the table; in the same transaction."""
     store.bulk(_CHANGES.format(source="batch"), calls.select(["trajectory_id", "pattern_id"]))
-    if store.value("SELECT count(*) FROM uncounted") >= MOST_UNCOUNTED:
+    if store.value("SELECT coalesce(sum(calls), 0) FROM uncounted") >= MOST_UNCOUNTED:
         _count_new(store)
     _forget_changes(store)
 
@@ -74,9 +86,8 @@ def settle(store: Store) -> None:
 
 
 def _count_new(store: Store) -> None:
-    for statement in (*_MOVED, ADD_CALLERS, ADD_SESSIONS, ADD_RUNS):
+    for statement in (*COUNT, COUNTED):
         store.execute(statement.format(source=NEW, sign=""))
-    store.execute("DELETE FROM uncounted")
 
 
 def touch(store: Store, runs: Iterable[str | None]) -> None:
@@ -90,8 +101,7 @@ def touch(store: Store, runs: Iterable[str | None]) -> None:
 def moving(store: Store, ids: pa.Table) -> Iterator[None]:
     """Around statements that change the pattern of calls, or whether they were repeated. `ids`: a text column `id`."""
     # Those that are not counted yet are counted as they will be then.
-    sql = "SELECT id FROM batch WHERE CAST(id AS UUID) NOT IN (SELECT call_id FROM uncounted)"
-    counted = ids_table(str(name) for (name,) in store.join(sql, ids))
+    counted = ids_table(str(name) for (name,) in store.join(_COUNTED, ids))
     for statement in _MOVED if len(counted) else ():
         store.bulk(statement.format(source=_BY_ID, sign="-"), counted)
     yield
@@ -136,7 +146,7 @@ _FORGET_RUNS = (
 def recount(store: Store) -> None:
     """Make all sums anew from the calls, as for a database that had none. Reads every call."""
     with store.transaction():
-        store.execute(f"{rebuild_sql()};\n{rebuild_days_sql()}")
+        store.execute(f"{rebuild_sql()};\n{rebuild_days_sql()};\n{COUNTED}")
 
 
 _HOURS = """

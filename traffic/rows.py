@@ -51,7 +51,11 @@ _RUNS = pa.schema(
         "calls": pa.int32(),
     }
 )
-INSERT_CALLS = f"INSERT INTO calls BY NAME SELECT *, {NAME_KEY.format(name='upstream_id')} AS upstream_key FROM batch"
+INSERT_CALLS = (
+    f"INSERT INTO calls BY NAME SELECT *, {NAME_KEY.format(name='upstream_id')} AS upstream_key, {{intake}} AS intake "
+    "FROM batch"
+)
+"""`intake` is the number of the batch; see `rollup.announce`."""
 INSERT_MESSAGES = "INSERT INTO messages BY NAME SELECT * FROM batch"
 INSERT_TOOLSETS = "INSERT INTO toolsets SELECT CAST(toolset_id AS UUID), body, names FROM batch ON CONFLICT DO NOTHING"
 # A label that somebody gave (feedback, a verifier) is never overwritten by a guess.

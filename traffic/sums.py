@@ -3,7 +3,7 @@
 `{source}` is the table `calls`, or anything with its columns; `{sign}` is empty, or a minus to take rows out again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 STEPS = 8
 """Steps of latency to a power of two: a step is 9 % wide, so a percentile is within 4.5 % of the truth."""
@@ -86,28 +86,32 @@ WHERE pattern_id IS NOT NULL AND trajectory_id IS NOT NULL
 """
 SESSIONS = f"SELECT pattern_id, count(*) AS runs FROM ({RUNS}) GROUP BY ALL"
 
-NEW = "(SELECT * FROM calls WHERE call_id IN (SELECT call_id FROM uncounted))"
+NEW = "(SELECT * FROM calls WHERE intake IN (SELECT intake FROM uncounted WHERE calls > 0))"
 """The calls that are in no table of sums yet."""
+NEW_BY_ID = "(SELECT * FROM calls WHERE call_id IN (SELECT call_id FROM uncounted))"
+"""The same in databases that listed the calls one by one."""
 _NEW_RUNS = f"({RUNS}) AS fresh ANTI JOIN counted_runs USING (key)"
 _NEW_SESSIONS = f"SELECT pattern_id, count(*) AS runs FROM {_NEW_RUNS} GROUP BY ALL"
 
+_VIEWS = {
+    "traffic_hours": ("counted_traffic", SUMS),
+    "latency_days": ("counted_latencies", LATENCIES),
+    "caller_days": ("counted_callers", CALLERS),
+    "pattern_runs": ("counted_runs", f"FROM {_NEW_RUNS}"),
+}
+_DAY_VIEWS = {"traffic_days": ("counted_days", DAYS), "pattern_sessions": ("counted_sessions", _NEW_SESSIONS)}
 
-def _view(name: str, table: str, rows: str) -> str:
-    return f"CREATE VIEW {name} AS SELECT * FROM {table} UNION ALL BY NAME {rows.format(source=NEW, sign='')};"
 
-
-VIEWS = "\n".join(
-    (
-        _view("traffic_hours", "counted_traffic", SUMS),
-        _view("latency_days", "counted_latencies", LATENCIES),
-        _view("caller_days", "counted_callers", CALLERS),
-        _view("pattern_runs", "counted_runs", f"FROM {_NEW_RUNS}"),
+def _made(views: Mapping[str, tuple[str, str]], new: str) -> str:
+    """What has been counted, and beside it what is new, counted on the spot: so a key may have two rows."""
+    return "\n".join(
+        f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM {table} UNION ALL BY NAME {rows.format(source=new, sign='')};"
+        for name, (table, rows) in views.items()
     )
-)
-"""What has been counted, and beside it what is new, counted on the spot: so a key may have two rows."""
-DAY_VIEWS = "\n".join(
-    (_view("traffic_days", "counted_days", DAYS), _view("pattern_sessions", "counted_sessions", _NEW_SESSIONS))
-)
+
+
+VIEWS, DAY_VIEWS = _made(_VIEWS, NEW_BY_ID), _made(_DAY_VIEWS, NEW_BY_ID)
+"""Of the steps that made these tables; `count_by_batch_sql` has made the views anew."""
 
 
 def _adding(table: str, rows: str, sums: Sequence[str]) -> str:
@@ -154,10 +158,27 @@ def rebuild_sql() -> str:
     """Statements that make all sums from the calls but those by day: for a database that had none."""
     whole = ((ADD_TRAFFIC, "counted_traffic"), (ADD_LATENCIES, "counted_latencies"), (ADD_CALLERS, "counted_callers"))
     made = [f"DELETE FROM {table}; {text.format(source='calls', sign='')}" for text, table in whole]
-    return ";\n".join(["DELETE FROM uncounted", *made, "DELETE FROM counted_runs", ADD_RUNS.format(source="calls")])
+    return ";\n".join([*made, "DELETE FROM counted_runs", ADD_RUNS.format(source="calls")])
 
 
 def rebuild_days_sql() -> str:
     """Statements that make the sums by day, and the numbers of runs, from the other sums."""
     runs = "INSERT INTO counted_sessions SELECT pattern_id, count(*) AS runs FROM counted_runs GROUP BY ALL"
     return f"{days_again()};\nDELETE FROM counted_sessions; {runs}"
+
+
+COUNT = (ADD_TRAFFIC, ADD_DAYS, ADD_LATENCIES, ADD_CALLERS, ADD_SESSIONS, ADD_RUNS)
+"""Statements that add calls to all tables, in this order."""
+COUNTED = "DELETE FROM uncounted WHERE intake < (SELECT max(intake) FROM uncounted); UPDATE uncounted SET calls = 0"
+"""No call is new any more. The last number stays, for the next batch to go on from."""
+
+
+def count_by_batch_sql() -> str:
+    """Statements for a database that listed new calls one by one: now they wait by the number of their batch."""
+    counted = [statement.format(source=NEW_BY_ID, sign="") for statement in COUNT]
+    tables = (
+        "DROP TABLE uncounted",
+        "CREATE TABLE uncounted (intake INTEGER NOT NULL, calls INTEGER NOT NULL)",
+        "ALTER TABLE calls ADD COLUMN intake INTEGER",
+    )
+    return ";\n".join([*counted, *tables, _made(_VIEWS, NEW), _made(_DAY_VIEWS, NEW)])
