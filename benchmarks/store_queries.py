@@ -37,6 +37,7 @@ from tutelage.proxy.control import ControlPlane
 from tutelage.proxy.draws import draw_for
 from tutelage.proxy.judge_queue import JudgeQueue
 from tutelage.proxy.key_budgets import span_of, spending
+from tutelage.proxy.lean import settle
 from tutelage.proxy.noise_labels import NOISE, NoiseSource
 from tutelage.proxy.options import ControlOptions
 from tutelage.proxy.pairs import list_pairs
@@ -120,6 +121,7 @@ def _measure(data: DataDir, raw: dict[str, Any], chance: random.Random) -> list[
     try:
         plane.store.execute(f"SET memory_limit = '{MEMORY}'")
         raw["first_review_in_s"] = _timed(plane.keeper.tick)[0]
+        settle()  # as after the keeper's first round
         _leave_uncounted(plane.store, UNCOUNTED)
         world = _World(plane, chance)
         with TestClient(plane.app, base_url="http://127.0.0.1:8401") as client:

@@ -34,7 +34,7 @@ from .housekeeping import Housekeeping
 from .judging import Judging
 from .keeper import Keeper
 from .key_store import KeyBook
-from .lean import keep_out
+from .lean import keep_out, settle
 from .noise_labels import NOISE, NoiseSource
 from .options import ControlOptions, from_environment
 from .overview import Overview
@@ -252,6 +252,7 @@ def main() -> int:
     except TutelageError as error:
         print(error, file=sys.stderr)
         return 1
+    plane.keeper.on_rest = settle
     try:
         asyncio.run(_run(plane))
     finally:

@@ -110,14 +110,20 @@ class Keeper:
         self._reviewed = -1e9
         self.housework: Callable[[], object] = lambda: None
         """What else is to be done after a review, such as `housekeeping`."""
+        self.on_rest: Callable[[], object] = lambda: None
+        """Told once, when `run` has recalled everything and taken in what had waited."""
         # Serialises rounds and switches: both read the board's states, change them and publish.
         self._lock = threading.Lock()
 
     def run(self, stop: threading.Event, pause_s: float) -> None:
         """Rounds until `stop`. A failed round is logged and shown, and the next one tries again."""
+        resting = False
         while not stop.is_set():
             try:
                 busy = self.tick()
+                if not busy and not resting:
+                    resting = True
+                    self.on_rest()
             except Exception as error:
                 logger.exception("A round of the keeper failed and will be tried again")
                 self.health = replace(self.health, error=f"{type(error).__name__}: {error}")

@@ -28,6 +28,7 @@ from .http_messages import Limits
 from .http_server import HttpServer
 from .key_rates import KeyRates
 from .keys import KeyRing
+from .lean import settle
 from .metrics_workers import Noticeboard
 from .options import DataPlaneOptions, from_environment
 from .parents import end_with_parent
@@ -105,9 +106,7 @@ async def serve(options: DataPlaneOptions, listener: socket.socket, stopped: asy
     plane = build(options, upstream)
     server = HttpServer(plane, limits_of(options))
     port = await asyncio.get_running_loop().create_server(server.connection, sock=listener, backlog=4096)
-    # What exists now stays: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
+    settle()
     gc.set_threshold(20_000, 20, 50)
     board = Noticeboard(DataDir(Path(options.data)).workers)
     watching = asyncio.create_task(_watch(server, plane, board, stopped))

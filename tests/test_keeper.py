@@ -1,5 +1,6 @@
 """The loop from the journal to the route table, over a real store and a real journal."""
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from tutelage.proxy.shadow import Label
 from tutelage.proxy.states import decode_event
 from tutelage.traffic.errors import BadInput
 from tutelage.traffic.patterns import Registry
+from tutelage.traffic.records import encode
 
 
 def table_of(world: Any) -> RouteTable:
@@ -28,6 +30,21 @@ def test_journal_becomes_calls_and_a_published_pattern(control_world: Any) -> No
     assert store.value("SELECT count(*) FROM calls WHERE pattern_id = ?", (control_world.pattern,)) == 40
     assert control_world.plane.keeper.health.calls == len(ids)
     assert control_world.plane.keeper.health.backlog_bytes == 0
+
+
+def test_it_says_once_that_all_that_waited_is_taken_in(control_world: Any) -> None:
+    keeper, stop, stored = control_world.plane.keeper, threading.Event(), list[int]()
+    assert all(control_world.writer.append(encode(control_world.record())) for _ in range(30))
+    assert control_world.writer.flush()
+
+    def rest() -> None:
+        stored.append(control_world.plane.store.value("SELECT count(*) FROM calls"))
+        threading.Timer(0.2, stop.set).start()
+
+    keeper.on_rest = rest
+    keeper.run(stop, 0.01)
+    assert stored == [30]
+    assert keeper.health.rounds > 2
 
 
 def test_a_restart_neither_loses_nor_repeats(control_world: Any) -> None:
