@@ -1,6 +1,7 @@
 """`python -m tutelage.serving`: the student server, with its ServingOptions as JSON in TUTELAGE_OPTIONS."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -57,3 +58,6 @@ async def _serve(options: ServingOptions) -> None:
 
 if __name__ == "__main__":
     main()
+    # Everything is closed. The HTTP server's threads may still abort the process while the interpreter winds up.
+    logging.shutdown()
+    os._exit(0)

@@ -11,7 +11,7 @@ from .gbnf import Impossible, Ranges, Rules, characters, literal, one_of, repeat
 
 MAX_PATTERN = 1000
 """Characters of an expression; longer ones are refused."""
-_CUTS = (1024, 256, 64, 32, 16, 8, 4, 2, 1)
+_CUTS = (1024, 256, 64, 32, 16, 8, 4, 2, 1, 0)
 _BOUNDS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _LAST = 0x10FFFF
 _ASCII: Ranges = ((0, 0x7F),)
@@ -50,14 +50,14 @@ _Node = _Chars | _Seq | _Alt | _Repeat
 _ANYTHING = _Repeat(_Chars(_ALL), 0, None)
 
 
-def string_pattern(expression: str, rules: Rules, longest: int) -> str:
+def string_pattern(expression: str, rules: Rules, longest: int, least: int = 0) -> str:
     """The JSON strings, without their quotes, in which an expression matches somewhere; of at most `longest` characters
-    where the expression leaves a choice. Raises Impossible."""
+    where the expression leaves a choice, and not all shorter than `least`. Raises Impossible."""
     if len(expression) > MAX_PATTERN:
         raise Impossible(f"the pattern has {len(expression)} characters, more than {MAX_PATTERN}")
     try:
         node = _Reader(expression).whole()
-        cut = next((cut for cut in _CUTS if _length(node, cut)[1] <= longest), 1)
+        cut = next((cut for cut in _CUTS if least <= _length(node, cut)[1] <= longest), 1)
         if (shortest := _length(node, cut)[0]) > longest:
             raise Impossible(f"the pattern needs {shortest} characters, and {longest} are allowed")
         return _emit(node, rules, cut)

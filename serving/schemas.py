@@ -281,7 +281,7 @@ class Compiler:
         if pattern:
             # One that no grammar can express is left to the check.
             with suppress(Impossible):
-                return self._rules.add("str", f'"\\"" {string_pattern(pattern, self._rules, high)} "\\""')
+                return self._rules.add("str", f'"\\"" {string_pattern(pattern, self._rules, high, low)} "\\""')
         return self._rules.add("str", f'"\\"" {repeated("char", low, high)} "\\""')
 
     def _word(self, *texts: str) -> str:

@@ -52,6 +52,9 @@ POINT = {"type": "object", "properties": {"x": {"type": "integer"}}, "required":
         ({"type": "array", "items": False}, [[]], [[1]]),
         ({"type": "string", "minLength": 2, "maxLength": 3}, ["ab", 'a"\n'], ["a", "abcd"]),
         ({"type": "string", "pattern": "^[ab]+$", "maxLength": 4}, ["ab", "bbbb"], ["c", "", "aaaaa"]),
+        ({"type": "string", "pattern": "x", "maxLength": 1}, ["x"], ["", "ax", "xa", "a"]),
+        ({"type": "string", "pattern": "x", "minLength": 2, "maxLength": 2}, ["ax", "xa"], ["", "a"]),
+        ({"type": "string", "pattern": "^[ab]{0,5}c*$", "maxLength": 2}, ["a", "ac", ""], ["aab", "aca"]),
         ({"format": "date"}, ["2024-02-29"], ["2024-13-01", "24-01-01"]),
         ({"type": "string", "format": "date-time"}, ["2024-01-05T15:30:00Z", "2024-01-05T15:30:00"], ["15:30"]),
         ({"type": "string", "format": "email"}, ["a.b@c.org"], ["a", "a@b"]),
@@ -216,6 +219,7 @@ _SCHEMAS = st.recursive(_LEAVES, _nested, max_leaves=8)
 @settings(max_examples=150)
 @given(_SCHEMAS, _SCHEMAS, st.integers(0, 999))
 @example({"allOf": [{"type": "object", "properties": {"a": {}}}, {"additionalProperties": {"type": "boolean"}}]}, {}, 0)
+@example({"allOf": [{"type": "string", "pattern": "x"}, {"type": "string", "maxLength": 1}]}, {}, 0)
 def test_what_is_drawn_validates_or_the_schema_is_refused(schema: Any, other: Any, seed: int) -> None:
     """Only where a decimal meets an excluded bound, or a pattern another one or an enum, is anything left to find."""
     if not isinstance(schema, dict):
