@@ -183,9 +183,10 @@ class Keeper:
     @property
     def pending_sessions(self) -> int:
         """Sessions that will be evidence once they are over and labelled; at least 1 while the journal holds calls."""
+        # The journal first: what is taken in between the two looks is then counted twice, not missed.
+        unread = self._journal.backlog(self._positions) > 0
         scopes = [scope for kind in KINDS for scope in self.board.scopes(kind) if self.board.counts(scope)]
-        waiting = sum(sessions.waiting(self._store, scope, self.board.fed(scope)) for scope in scopes)
-        return waiting or int(self._journal.backlog(self._positions) > 0)
+        return sum(sessions.waiting(self._store, scope, self.board.fed(scope)) for scope in scopes) or int(unread)
 
     # The label source of the runners.
 

@@ -11,6 +11,7 @@ from tutelage.proxy.machine import replay
 from tutelage.proxy.operators import Wish
 from tutelage.proxy.options import RoutingOptions
 from tutelage.proxy.routes import RouteTable
+from tutelage.proxy.sessions import waiting
 from tutelage.proxy.shadow import Label
 from tutelage.proxy.states import decode_event
 from tutelage.traffic.errors import BadInput
@@ -125,6 +126,27 @@ def test_slow_labels_hold_later_sessions_back(control_world: Any) -> None:
     assert world.plane.keeper.board.state(world.pattern).shadow.n == 3
     assert world.plane.keeper.pending_sessions == 7
     assert [task.call_id for task in world.plane.keeper.tasks("shadow", 100)] == [ids[3]]
+
+
+def test_a_call_that_is_taken_in_while_one_looks_is_pending(control_world: Any, monkeypatch: Any) -> None:
+    world = control_world
+    world.play(40)
+    world.add_student()
+    world.now += 1.0
+    assert world.writer.append(encode(world.record()))
+    assert world.writer.flush()
+    looked: list[int] = []
+
+    def and_then(*asked: Any) -> int:
+        looked.append(waiting(*asked))
+        world.plane.catch_up()
+        return looked[-1]
+
+    monkeypatch.setattr("tutelage.proxy.sessions.waiting", and_then)
+    assert world.plane.keeper.pending_sessions == 1
+    assert looked == [0]
+    monkeypatch.undo()
+    assert world.plane.keeper.pending_sessions == 1
 
 
 def test_fallbacks_are_losses_without_asking_and_alarm_the_detector(control_world: Any) -> None:
