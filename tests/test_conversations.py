@@ -8,7 +8,15 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from tutelage.traffic.conversations import answer_of, answers_of, chains_of, messages_of, request_of, requests_of
+from tutelage.traffic.conversations import (
+    Conversations,
+    answer_of,
+    answers_of,
+    chains_of,
+    messages_of,
+    request_of,
+    requests_of,
+)
 from tutelage.traffic.errors import BadInput, UnknownName
 from tutelage.traffic.ingest import Ingest
 from tutelage.traffic.records import CallRecord, encode
@@ -56,6 +64,34 @@ def test_one_call_and_its_chain(store: Store, make_call: Make) -> None:
     tail, response = store.rows("SELECT request_tail, response_id FROM calls")[0]
     assert messages_of(store, str(tail)) == messages_of(store, tail.hex) == [USER]
     assert chains_of(store, [response.hex, uuid4().hex]) == {response.hex: [USER, HELLO]}
+
+
+def test_conversations_share_what_they_have_in_common(store: Store, make_call: Make) -> None:
+    other = {"role": "user", "content": "and then?"}
+    ingest(
+        store,
+        make_call([USER], HELLO, started_at=1.0),
+        make_call([USER, HELLO, other], HELLO, started_at=2.0),
+        make_call([other], HELLO, started_at=3.0),
+    )
+    (_, first), (_, second), (_, third) = store.rows("SELECT started_at, response_id::VARCHAR FROM calls ORDER BY 1")
+    said = Conversations(store, [first, second, third])
+    assert [said.depth(name) for name in (second, first, third)] == [3, 1, 1]
+    said.read([second], [third])
+    assert said.chain(second) == [USER, HELLO, other, HELLO]
+    assert said.chain(second)[1] is said.message(first)
+    assert said.message(third) == HELLO
+    assert str(uuid4()) not in said
+
+
+def test_what_is_removed_while_it_is_read_is_left_out(store: Store, make_call: Make) -> None:
+    other = {"role": "user", "content": "and then?"}
+    ingest(store, make_call([USER, HELLO, other], HELLO))
+    (tail,) = (str(name) for (name,) in store.rows("SELECT response_id FROM calls"))
+    said = Conversations(store, [tail])
+    store.execute("DELETE FROM messages WHERE depth < 2")
+    said.read([tail])
+    assert said.chain(tail) == [other, HELLO]
 
 
 def test_what_does_not_exist_has_a_clear_name(store: Store, make_call: Make) -> None:

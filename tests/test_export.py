@@ -122,6 +122,15 @@ def test_only_runs_that_are_over_and_of_that_agent(store: Store, make_call: Make
     assert len(exported(store, tmp_path / "later", now=2_000.0)) == 591
 
 
+def test_a_run_of_which_no_message_is_left_is_not_among_them(store: Store, make_call: Make, tmp_path: Path) -> None:
+    kept, lost = make_call([USER], DONE, started_at=1.0), make_call([RESULT], LOOK, started_at=2.0)
+    fill(store, kept, lost)
+    store.execute("DELETE FROM messages WHERE parent_id IN (SELECT request_tail FROM calls WHERE started_at = 2.0)")
+    rows = exported(store, tmp_path / "out")
+    assert [row["trajectory_id"] for row in rows] == [kept.call_id]
+    assert json.loads((tmp_path / "out" / "agent.json").read_text())["trajectories"] == 1
+
+
 def test_an_empty_snapshot_is_whole_and_an_unknown_agent_is_an_error(
     store: Store, make_call: Make, tmp_path: Path
 ) -> None:

@@ -67,12 +67,6 @@ def test_many_links_are_found_by_a_pass_as_one_by_one(
     assert links_of(store, chosen, [10**9]) == links  # where none of them lies
 
 
-def test_what_may_lie_on_the_way_changes_nothing(store: Store, parents: dict[UUID, UUID]) -> None:
-    tails = list(parents)[::700]
-    for near in ([], list(parents)[::3], [UUID(int=7)], [*tails, ROOT]):
-        assert links_up(store, tails, near) == links_up(store, tails)
-
-
 def test_few_and_scattered_bodies_are_found_too(store: Store, parents: dict[UUID, UUID]) -> None:
     few = links_of(store, list(parents)[::500])
     assert len(few) < DENSE

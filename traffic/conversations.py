@@ -22,14 +22,64 @@ FROM calls c LEFT JOIN toolsets t USING (toolset_id) WHERE c.call_id IN ({ids})
 """
 
 
-def chains_of(store: Store, tails: Collection[str], near: Collection[str] = ()) -> dict[str, list[Message]]:
-    """For each tail message id the messages from the first to it. Unknown ids are left out.
+class Conversations:
+    """What was said up to some messages, the `ends`: where they stand, and, once `read`, what they say."""
 
-    near: ids of messages that may lie on the way, such as the tails of earlier calls: to know them saves time.
-    """
-    links, bodies = _walk(store, {UUID(tail) for tail in tails}, {UUID(name) for name in near})
-    decoded: dict[UUID, Message] = {}
-    return {tail: _chain(UUID(tail), links, bodies, decoded) for tail in tails if UUID(tail) in links}
+    def __init__(self, store: Store, ends: Collection[str]) -> None:
+        self._store = store
+        self._links = links_up(store, {UUID(name) for name in ends})
+        self._depths: dict[UUID, int] = {}
+        self._read: dict[UUID, Message] = {}
+
+    def __contains__(self, message_id: str) -> bool:
+        """Whether a message is one of the ends, or before one; what was removed before it was read is not."""
+        return UUID(message_id) in self._links
+
+    def depth(self, message_id: str) -> int:
+        """Messages before this one, which must be known."""
+        before: list[UUID] = []
+        at = UUID(message_id)
+        while at in self._links and at not in self._depths:
+            before.append(at)
+            at = self._links[at].parent_id
+        depth = self._depths.get(at, -1)
+        for name in reversed(before):
+            depth = self._depths[name] = depth + 1
+        return depth
+
+    def read(self, tails: Collection[str], single: Collection[str] = ()) -> None:
+        """Fetch the messages that lead to these tails, and single ones; all of them must be known."""
+        wanted: set[UUID] = set()
+        for tail in tails:
+            at = UUID(tail)
+            while at in self._links and at not in wanted:
+                wanted.add(at)
+                at = self._links[at].parent_id
+        wanted = wanted.union(UUID(name) for name in single) - self._read.keys()
+        bodies = bodies_of(self._store, {name: self._links[name] for name in wanted})
+        self._read |= {name: loads(body.encode()) for name, body in bodies.items()}
+        for name in wanted - bodies.keys():
+            del self._links[name]
+
+    def chain(self, tail: str) -> list[Message]:
+        """The messages from the first to `tail`, which must have been read."""
+        chain: list[Message] = []
+        at = UUID(tail)
+        while at in self._links:
+            chain.append(self._read[at])
+            at = self._links[at].parent_id
+        return chain[::-1]
+
+    def message(self, message_id: str) -> Message:
+        """One message, which must have been read."""
+        return self._read[UUID(message_id)]
+
+
+def chains_of(store: Store, tails: Collection[str]) -> dict[str, list[Message]]:
+    """For each tail message id the messages from the first to it. Unknown ids are left out."""
+    found = Conversations(store, tails)
+    found.read([tail for tail in tails if tail in found])
+    return {tail: found.chain(tail) for tail in tails if tail in found}
 
 
 def messages_of(store: Store, tail_id: str) -> list[Message]:
@@ -45,7 +95,7 @@ def requests_of(store: Store, call_ids: Collection[str]) -> dict[str, dict[str, 
 
     Calls that are unknown, or whose request was kept as raw bytes because it is no chat request, are left out.
     """
-    rows = _calls(store, call_ids)
+    rows = _by_call(store, _CALLS, call_ids)
     chains = chains_of(store, {str(row[2]) for row in rows.values() if row[2] is not None})
     tools: dict[str, Any] = {}
     return {call_id: _request(row, chains, tools) for call_id, row in rows.items() if row[2] is not None}
@@ -56,16 +106,16 @@ def request_of(store: Store, call_id: str) -> dict[str, Any]:
     found = requests_of(store, [call_id])
     if call_id in found:
         return found[call_id]
-    if not _calls(store, [call_id]):
+    if not _by_call(store, _CALLS, [call_id]):
         raise UnknownName(f"There is no call {call_id!r} in the store.")
     raise BadInput(f"The request of call {call_id} is no chat request; only its raw bytes are stored.")
 
 
 def answers_of(store: Store, call_ids: Collection[str]) -> dict[str, Message | None]:
     """The assistant messages that calls were answered with, by call id; None where there was no whole answer."""
-    rows = _calls(store, call_ids)
-    bodies = bodies_of(store, links_of(store, {row[3] for row in rows.values() if row[3] is not None}))
-    return {call_id: loads(bodies[row[3]].encode()) if row[3] in bodies else None for call_id, row in rows.items()}
+    rows = _by_call(store, "SELECT call_id, response_id FROM calls WHERE call_id IN ({ids})", call_ids)
+    bodies = bodies_of(store, links_of(store, {said for _, said in rows.values() if said is not None}))
+    return {call_id: loads(bodies[said].encode()) if said in bodies else None for call_id, (_, said) in rows.items()}
 
 
 def answer_of(store: Store, call_id: str) -> Message | None:
@@ -76,30 +126,10 @@ def answer_of(store: Store, call_id: str) -> Message | None:
     return found[call_id]
 
 
-def _walk(store: Store, tails: set[UUID], near: set[UUID]) -> tuple[dict[UUID, UUID], dict[UUID, str]]:
-    links = links_up(store, tails, near)
-    bodies = bodies_of(store, links)
-    # What was removed in between is unknown.
-    return {name: link.parent_id for name, link in links.items() if name in bodies}, bodies
-
-
-def _chain(
-    tail: UUID, links: Mapping[UUID, UUID], bodies: Mapping[UUID, str], decoded: dict[UUID, Message]
-) -> list[Message]:
-    chain: list[Message] = []
-    at = tail
-    while at in links:
-        if at not in decoded:
-            decoded[at] = loads(bodies[at].encode())
-        chain.append(decoded[at])
-        at = links[at]
-    return chain[::-1]
-
-
-def _calls(store: Store, call_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:
-    """Rows of `_CALLS` by call id as given; ids that are no UUID at all are unknown, not an error."""
+def _by_call(store: Store, sql: str, call_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:
+    """Rows of a query for calls by their id as given; ids that are no UUID at all are unknown, not an error."""
     given = {parsed: call_id for call_id in call_ids if (parsed := _uuid(call_id))}
-    return {given[row[0]]: row for row in by_ids(store, _CALLS, given.keys())}
+    return {given[row[0]]: row for row in by_ids(store, sql, given.keys())}
 
 
 def _uuid(text: str) -> UUID | None:

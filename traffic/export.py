@@ -7,7 +7,7 @@ Training reads these files only. It needs neither the store nor its owner, and a
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from .answers import dump
 from .canonical import canonical_message, loads
-from .conversations import Message, answers_of, chains_of
+from .conversations import Conversations, Message
 from .errors import UnknownName
 from .layout import publish_json
 from .lookup import by_ids
@@ -62,19 +62,21 @@ def export_agent(store: Store, agent_id: str, folder: Path, idle_s: float, now: 
     described = _describe(store, agent_id)
     settle_idle(store, now, idle_s)
     sql = """
-        SELECT trajectory_id, session, agent_id, success, success_source, last_at FROM trajectories
+        SELECT trajectory_id, session, agent_id, success, success_source, first_at, last_at FROM trajectories
         WHERE agent_id = ? AND finished AND last_at <= ? ORDER BY first_at, trajectory_id
     """
     runs = store.query(sql, [agent_id, now - idle_s])
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{TRAJECTORIES}.{os.getpid()}"
+    written = 0
     with pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
         for table in tables_of(store, runs):
             writer.write_table(table)
+            written += table.num_rows
     draft.replace(folder / TRAJECTORIES)
     snapshot_at = max((run["last_at"] for run in runs), default=0.0)
-    publish_json(folder / AGENT, described | {"snapshot_at": snapshot_at, "trajectories": len(runs)})
-    return ExportInfo(folder, len(runs), snapshot_at)
+    publish_json(folder / AGENT, described | {"snapshot_at": snapshot_at, "trajectories": written})
+    return ExportInfo(folder, written, snapshot_at)
 
 
 def _describe(store: Store, agent_id: str) -> dict[str, Any]:
@@ -99,38 +101,38 @@ def _describe(store: Store, agent_id: str) -> dict[str, Any]:
 
 
 def tables_of(store: Store, runs: Sequence[Row]) -> Iterator[pa.Table]:
-    """Rows of the snapshot for these runs, `CHUNK` of them at a time."""
+    """Rows of the snapshot for these runs, `CHUNK` of them at a time; a run of which no message is left has none."""
     for start in range(0, len(runs), CHUNK):
         chunk = runs[start : start + CHUNK]
-        calls = _calls_of(store, [run["trajectory_id"] for run in chunk])
-        tails = {run["trajectory_id"]: _deepest(calls[run["trajectory_id"]]) for run in chunk}
-        near = {call[name] for members in calls.values() for call in members for name in ("tail", "request_tail")}
-        chains = chains_of(store, {call["tail"] for call in tails.values()}, near - {None})
-        answers = answers_of(store, [call["call_id"] for members in calls.values() for call in members])
-        rows = [_row(run, calls[run["trajectory_id"]], tails[run["trajectory_id"]], chains, answers) for run in chunk]
-        yield pa.Table.from_pylist(rows, _SCHEMA)
+        rows = _calls_of(store, chunk)
+        said = Conversations(store, {call[name] for call in rows for name in ("tail", "request_tail")} - {None})
+        calls: dict[str, list[Row]] = {}
+        for row in rows:
+            if row["tail"] in said:
+                calls.setdefault(row["trajectory_id"], []).append(row | {"depth": said.depth(row["tail"])})
+        last = {name: _deepest(members) for name, members in calls.items()}
+        answers = {call["response_id"] for members in calls.values() for call in members} - {None}
+        said.read([call["tail"] for call in last.values()], [name for name in answers if name in said])
+        tools = _toolsets(store, {call["toolset_id"] for call in last.values()} - {None})
+        known = [run for run in chunk if run["trajectory_id"] in calls]
+        built = (_row(run, calls[run["trajectory_id"]], last[run["trajectory_id"]], said, tools) for run in known)
+        yield pa.Table.from_pylist(list(built), _SCHEMA)
 
 
-def _calls_of(store: Store, trajectory_ids: Sequence[str]) -> dict[str, list[Row]]:
-    span = by_ids(store, "SELECT first_at, last_at FROM trajectories WHERE trajectory_id IN ({ids})", trajectory_ids)
+def _calls_of(store: Store, runs: Sequence[Row]) -> list[Row]:
     sql = """
-        SELECT c.trajectory_id, c.call_id, c.pattern_id, c.route, c.model, c.started_at, c.request_tail,
-            t.body AS tools, coalesce(c.response_id, c.request_tail) AS tail
-        FROM calls c LEFT JOIN toolsets t USING (toolset_id)
-        WHERE list_contains(?, c.trajectory_id) AND c.retried IS NOT TRUE AND tail IS NOT NULL
-            AND c.started_at BETWEEN ? AND ? ORDER BY c.started_at, c.call_id
+        SELECT trajectory_id, call_id, pattern_id, route, model, started_at, request_tail, response_id, toolset_id,
+            coalesce(response_id, request_tail) AS tail
+        FROM calls WHERE list_contains(?, trajectory_id) AND retried IS NOT TRUE AND tail IS NOT NULL
+            AND started_at BETWEEN ? AND ? ORDER BY started_at, call_id
     """
-    first, last = min((at for at, _ in span), default=0.0), max((at for _, at in span), default=0.0)
-    rows = store.query(sql, [list(trajectory_ids), first, last])
-    depths = by_ids(
-        store, "SELECT message_id, depth FROM messages WHERE message_id IN ({ids})", {r["tail"] for r in rows}
-    )
-    depth_of = {str(name): depth for name, depth in depths}
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["tail"] in depth_of:
-            found.setdefault(row["trajectory_id"], []).append(row | {"depth": depth_of[row["tail"]]})
-    return found
+    first, last = min(run["first_at"] for run in runs), max(run["last_at"] for run in runs)
+    return store.query(sql, [[run["trajectory_id"] for run in runs], first, last])
+
+
+def _toolsets(store: Store, ids: Collection[str]) -> dict[str, str]:
+    sql = "SELECT toolset_id, body FROM toolsets WHERE toolset_id IN ({ids})"
+    return {str(name): body for name, body in by_ids(store, sql, ids)}
 
 
 def _deepest(calls: Sequence[Row]) -> Row:
@@ -138,24 +140,23 @@ def _deepest(calls: Sequence[Row]) -> Row:
     return max(calls, key=lambda call: (call["depth"], call["started_at"]))
 
 
-def _row(
-    run: Row, calls: Sequence[Row], last: Row, chains: dict[str, list[Message]], answers: dict[str, Message | None]
-) -> dict[str, Any]:
-    messages = chains[last["tail"]]
+def _row(run: Row, calls: Sequence[Row], last: Row, said: Conversations, tools: Mapping[str, str]) -> dict[str, Any]:
+    messages = said.chain(last["tail"])
     return {
         **{name: run[name] for name in ("trajectory_id", "session", "agent_id", "success", "success_source")},
-        "tools": last["tools"] or "[]",
+        "tools": tools.get(last["toolset_id"], "[]"),
         "messages": dump(messages),
-        "calls": dump([_call(call) for call in calls if _on_branch(call, messages, answers[call["call_id"]])]),
+        "calls": dump([_call(call) for call in calls if _on_branch(call, messages, said)]),
     }
 
 
-def _on_branch(call: Row, messages: Sequence[Message], answer: Message | None) -> bool:
+def _on_branch(call: Row, messages: Sequence[Message], said: Conversations) -> bool:
     """Whether the call's answer is the message at its place; the names may differ, for system prompts hold clocks."""
-    at = call["depth"]
-    if answer is None or at >= len(messages):
+    at, name = call["depth"], call["response_id"]
+    if name is None or at >= len(messages) or name not in said:
         return False
-    return canonical_message(messages[at]) == canonical_message(answer)
+    answer = said.message(name)
+    return messages[at] is answer or canonical_message(messages[at]) == canonical_message(answer)
 
 
 def _call(call: Row) -> dict[str, Any]:
