@@ -1,6 +1,6 @@
 """How fast does the store take calls in, and how small does it keep them? On recorded agent runs, on one core.
 
-    python -m benchmarks.store [--data DIR] [--quick] [--seed N] [--json FILE]
+    python -m benchmarks.store [--data DIR] [--into FILE] [--quick] [--seed N] [--json FILE]
 
 The runs are interleaved, 50 agents at a time, as calls that the data plane would have written down: the whole
 conversation in each request, answers in OpenAI's wire form, session keys, no trajectory ids. Ingest gets encoded
@@ -8,6 +8,9 @@ records in batches of 2,000, with the recogniser of patterns switched on. Rates 
 the process is pinned to, the best of the rounds, so that a busy machine does not pass for a slow program; the seconds
 on the wall are among the raw results. `streamed` is the same traffic with answers as event streams; `in_turn` and
 `in_bursts` are one round each with the agents in a fixed order, and with most calls following one of the same agent.
+
+`--into` names a store that has many calls already, such as `benchmarks.store_queries --folder` leaves: the same traffic
+is also taken into a copy of it, set after set, opened and closed for each.
 
 Sizes are what the database file has grown by after a checkpoint, beside the same bodies as JSON lines, as gzip'd JSON
 lines (level 6), and the same records in a DuckDB file with one row a call.
@@ -23,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "dev")
+    own.add_argument("--into", type=Path)
     options, others = own.parse_known_args(arguments)
     run = start("store", __doc__, others)
     if not all((options.data / f"{name}.jsonl.gz").exists() for name in SETS):
@@ -58,10 +63,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     raw: dict[str, Any] = {"agents": AGENTS, "batch": BATCH, "pinned_to_one_core": _use_one_core()}
     bars: list[Bar] = []
-    for name in SETS:
-        raw[name] = _measure(options.data / f"{name}.jsonl.gz", run.quick, run.seed)
-        bars += _bars(name, raw[name])
+    with _copy(options.into) as grown:
+        for name in SETS:
+            raw[name] = _measure(options.data / f"{name}.jsonl.gz", run.quick, run.seed, grown)
+            bars += _bars(name, raw[name])
     return finish(run, bars, raw, ["duckdb", "msgspec", "pyarrow"])
+
+
+@contextmanager
+def _copy(store: Path | None) -> Iterator[Path | None]:
+    """A copy of a store in a folder of its own, beside it, for as long as the block takes."""
+    if store is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(dir=store.parent) as folder:
+        yield Path(shutil.copy(store, folder))
 
 
 def _use_one_core() -> bool:
@@ -81,7 +97,7 @@ def _bars(name: str, found: dict[str, Any]) -> list[Bar]:
     ]
 
 
-def _measure(path: Path, quick: bool, seed: int) -> dict[str, Any]:
+def _measure(path: Path, quick: bool, seed: int, grown: Path | None) -> dict[str, Any]:
     runs = list(islice(read_recorded(path), 60 if quick else None))
     random.Random(seed).shuffle(runs)
     records = list(_interleaved(runs, random.Random(seed), _at_random))
@@ -104,6 +120,7 @@ def _measure(path: Path, quick: bool, seed: int) -> dict[str, Any]:
             "wrong": abs(rounds[0][3] - len(records)),
             "rows_bytes": _rows(folder / "rows.duckdb", records),
             **_lines(records),
+            **({} if grown is None else {"into": _into(grown, payloads)}),
         }
     finally:
         shutil.rmtree(folder)
@@ -200,6 +217,22 @@ def _ingest(path: Path, payloads: Sequence[bytes]) -> tuple[float, float, int, i
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         calls = store.value("SELECT count(DISTINCT call_id) FROM calls WHERE response_id IS NOT NULL")
         return cpu, wall, _size(store) - empty, calls
+
+
+def _into(path: Path, payloads: Sequence[bytes]) -> dict[str, float]:
+    """The rate at which a store that holds much takes calls in; the time to fold its log into the file is apart."""
+    with Store(path) as store:
+        store.execute("SET threads = 1")
+        before = store.value("SELECT count(*) FROM calls")
+        ingest = Ingest(store, Discovery(Registry()))
+        cpu = time.process_time()
+        for start_at in range(0, len(payloads), BATCH):
+            ingest.apply(payloads[start_at : start_at + BATCH], {"writer/1": start_at})
+        cpu = time.process_time() - cpu
+        folded = time.perf_counter()
+        store.checkpoint()
+        rate = round(len(payloads) / cpu)
+        return {"calls_before": before, "calls_per_cpu_s": rate, "folded_in_s": time.perf_counter() - folded}
 
 
 def _rows(path: Path, records: Sequence[CallRecord]) -> int:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tutelage.traffic.store import Store
+
 ROOT = Path(__file__).parent.parent
 SETS = ("tau", "agentdojo", "ha_assist")
 
@@ -37,6 +39,25 @@ def test_it_measures_what_it_says(tmp_path: Path) -> None:
         assert found["json_bytes"] > found["gzip_bytes"] > 0
         rates = ("calls_per_cpu_s", "streamed_per_cpu_s", "in_turn_per_cpu_s", "in_bursts_per_cpu_s")
         assert min(found[name] for name in (*rates, "store_bytes")) > 0
+
+
+def test_a_store_that_is_grown_is_measured_in_a_copy(tmp_path: Path) -> None:
+    for name in SETS:
+        with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps(run_of(number)) + "\n" for number in range(5))
+    grown, results = tmp_path / "grown" / "store.duckdb", tmp_path / "results.json"
+    grown.parent.mkdir()
+    Store(grown).close()
+    content = grown.read_bytes()
+    arguments = ["--quick", "--data", str(tmp_path), "--into", str(grown), "--json", str(results)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.store", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode in (0, 1), done.stderr
+    found = [json.loads(results.read_text())["raw"][name]["into"] for name in SETS]
+    assert [one["calls_before"] for one in found] == [0, 20, 40]
+    assert min(one["calls_per_cpu_s"] for one in found) > 0
+    assert (grown.read_bytes(), list(grown.parent.iterdir())) == (content, [grown])
 
 
 def test_without_the_data_it_says_where_it_looked(tmp_path: Path) -> None:

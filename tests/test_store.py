@@ -61,6 +61,19 @@ def test_missing_foreign_and_misplaced_files_are_explained(tmp_path: Path) -> No
         Store(tmp_path / "no" / "such" / "store.duckdb")
 
 
+def test_the_log_of_a_larger_file_may_grow_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def limit() -> str:
+        with Store(tmp_path / "store.duckdb") as store:
+            return store.value("SELECT current_setting('checkpoint_threshold')")
+
+    assert limit() == "64.0 MiB"
+    monkeypatch.setattr("tutelage.traffic.store.LOG_BYTES", (1 << 10, 1 << 40))
+    size = (tmp_path / "store.duckdb").stat().st_size
+    assert limit() == f"{size * 10 // 32 // 1024 / 10} KiB"  # cut, not rounded
+    monkeypatch.setattr("tutelage.traffic.store.LOG_BYTES", (1 << 10, 2 << 10))
+    assert limit() == "2.0 KiB"
+
+
 def nest(store: Store) -> None:
     with store.transaction():
         store.execute("INSERT INTO meta VALUES ('a', '1')")

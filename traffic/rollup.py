@@ -56,6 +56,14 @@ INSERT INTO changes BY NAME
 SELECT (SELECT coalesce(max(revision), 0) + 1 FROM changes) AS revision, trajectory_id, pattern_id FROM {source}
 WHERE trajectory_id IS NOT NULL GROUP BY ALL
 """
+_BEFORE = """
+SELECT (SELECT coalesce(max(revision), 0) FROM changes), (SELECT coalesce(sum(calls), 0)::BIGINT FROM uncounted)
+"""
+_TOUCHED = """
+INSERT INTO changes BY NAME
+SELECT {revision} AS revision, trajectory_id, pattern_id FROM batch WHERE trajectory_id IS NOT NULL GROUP BY ALL
+"""
+"""`_CHANGES` in half the time, for what comes with every batch."""
 _MOVED = (ADD_TRAFFIC, ADD_DAYS, ADD_LATENCIES)
 """What knows patterns and repeats of calls."""
 _COUNTED = """
@@ -67,16 +75,18 @@ _BY_ID = "(SELECT * FROM calls WHERE call_id IN (SELECT CAST(id AS UUID) FROM ba
 
 def announce(store: Store, calls: int) -> int:
     """The number of a new batch of calls, for their column `intake`; in the transaction that writes them."""
-    sql = "INSERT INTO uncounted SELECT coalesce(max(intake), 0) + 1, ? FROM uncounted RETURNING intake"
-    return store.value(sql, [calls])
+    last = store.value("SELECT coalesce(max(intake), 0) FROM uncounted")
+    store.execute("INSERT INTO uncounted VALUES (?, ?)", [last + 1, calls])
+    return last + 1
 
 
 def count(store: Store, calls: pa.Table) -> None:
     """Add the calls that were announced, given as the rows that went into the table; in the same transaction."""
-    store.bulk(_CHANGES.format(source="batch"), calls.select(["trajectory_id", "pattern_id"]))
-    if store.value("SELECT coalesce(sum(calls), 0) FROM uncounted") >= MOST_UNCOUNTED:
+    last, uncounted = store.rows(_BEFORE)[0]
+    touched = store.pour(_TOUCHED.format(revision=last + 1), calls.select(["trajectory_id", "pattern_id"]))
+    if uncounted >= MOST_UNCOUNTED:
         _count_new(store)
-    _forget_changes(store)
+    _forget_changes(store, last + 1 if touched else last)
 
 
 def settle(store: Store) -> None:
@@ -190,7 +200,6 @@ def hour_spans(hours: Iterable[int]) -> list[tuple[int, int]]:
     return spans
 
 
-def _forget_changes(store: Store) -> None:
-    last = store.value("SELECT max(revision) FROM changes") or 0
+def _forget_changes(store: Store, last: int) -> None:
     if last % (KEPT_CHANGES // 4) == 0:
         store.execute("DELETE FROM changes WHERE revision <= ?", [last - KEPT_CHANGES])

@@ -28,9 +28,14 @@ STORAGE_VERSION = "v1.5.0"
 BLOCK_BYTES = 1 << 16
 """Of a new file. With DuckDB's own 256 KiB, the parts of blocks that stay empty outweigh a small store's content."""
 
-LOG_BYTES = "64MiB"
-"""Of the write-ahead log, before it is folded into the file. That compresses the last, partly filled group of rows of
-each table anew: with DuckDB's own 16 MB, commits of short calls took twice the time.
+LOG_BYTES = 64 << 20, 256 << 20
+"""Of the write-ahead log, before it is folded into the file: at least and at most. Folding compresses the last, partly
+filled group of rows of each table anew: with DuckDB's own 16 MB, commits of short calls took twice the time.
+"""
+LOG_SHARE = 32
+"""The log may grow to this part of the file. Names of messages are hashes, so new ones touch all of the index, which is
+written anew when the log is folded, and read again afterwards: seconds where there are millions. An opened log that was
+not folded takes about as long.
 """
 
 Row = dict[str, Any]
@@ -214,7 +219,6 @@ def _take_place(draft: Path, path: Path) -> None:
 _CONFIG: dict[str, Any] = {
     "storage_compatibility_version": STORAGE_VERSION,
     "default_block_size": str(BLOCK_BYTES),
-    "checkpoint_threshold": LOG_BYTES,
 }
 
 
@@ -222,9 +226,17 @@ def _connect(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
         if read_only:
             return duckdb.connect(path, read_only=True)
-        return duckdb.connect(path, config=_CONFIG)
+        return duckdb.connect(path, config=_CONFIG | {"checkpoint_threshold": f"{_log_bytes(path)}B"})
     except duckdb.Error as error:
         raise _explain(path, str(error)) from error
+
+
+def _log_bytes(path: Path) -> int:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        size = 0  # A new file; or one that cannot be opened, which connecting to it explains.
+    return sorted((*LOG_BYTES, size // LOG_SHARE))[1]
 
 
 def _explain(path: Path, message: str) -> TutelageError:
