@@ -47,6 +47,7 @@ from .report import ROOT, Bar, at_least, at_most, finish, start
 SETS = ("tau", "agentdojo", "ha_assist")
 AGENTS = 50
 BATCH = 2_000
+ROUNDS = 9
 RATE = 15_000
 SHARE = 0.15
 
@@ -106,7 +107,7 @@ def _measure(path: Path, quick: bool, seed: int, grown: Path | None) -> dict[str
     folder = Path(tempfile.mkdtemp(prefix="tutelage-store-"))
     try:
         _ingest(folder / "warm.duckdb", payloads[:BATCH])  # The first batch of a process is slower; it does not count.
-        rounds = [_ingest(folder / f"{number}.duckdb", payloads) for number in range(1 if quick else 3)]
+        rounds = [_ingest(folder / f"{number}.duckdb", payloads) for number in range(1 if quick else ROUNDS)]
         return {
             "calls": len(records),
             "calls_per_cpu_s": round(len(records) / min(cpu for cpu, *_ in rounds)),

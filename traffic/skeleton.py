@@ -172,8 +172,9 @@ class _Block:
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         self.text = "\n" + "\n".join(lines) + "\n"
-        wild = re.escape(self.text).replace(re.escape(WILD), "[^\n]*")
-        self.pattern = re.compile(wild) if WILD in self.text else None
+        self.pattern = None
+        if WILD in self.text:
+            self.pattern = re.compile("[^\n]*".join(map(re.escape, self.text.split(WILD))))
 
     def find(self, framed: str, position: int) -> int:
         if self.pattern is None:
