@@ -99,6 +99,27 @@ def test_calls_that_waited_one_by_one_are_counted_once(tmp_path: Path, make_call
             settle(store)
 
 
+def test_runs_that_were_counted_under_an_index_stay_counted_once(
+    tmp_path: Path, make_call: Callable[..., CallRecord]
+) -> None:
+    path = oldest(tmp_path / "store.duckdb")
+    connection = duckdb.connect(path)
+    migrate(connection, [step for step in MIGRATIONS if step.name != "keep_counted_runs_without_an_index"])
+    counted = "SELECT md5_number_lower(concat('p', ' x:', n)), 'p', 'x:' || n FROM range(3) r(n)"
+    connection.execute(f"INSERT INTO counted_runs {counted}; INSERT INTO counted_sessions VALUES ('p', 3)")
+    connection.close()
+    with Store(path) as store:
+        said = [{"role": "user", "content": "hi"}]
+        records = [make_call(said, pattern="p", trajectory=str(number), started_at=9.0) for number in (1, 2, 3, 3)]
+        Ingest(store).apply([encode(record) for record in records], {})
+        for _ in range(2):
+            assert sorted(store.rows("SELECT trajectory_id FROM pattern_runs")) == [(f"x:{n}",) for n in range(4)]
+            assert store.rows("SELECT sum(runs) FROM pattern_sessions") == [(4,)]
+            settle(store)
+        keys = "SELECT constraint_type FROM duckdb_constraints() WHERE table_name = 'counted_runs'"
+        assert {kind for (kind,) in store.rows(keys)} == {"NOT NULL"}
+
+
 def test_a_later_step_runs_once_on_the_oldest_database(tmp_path: Path) -> None:
     connection = duckdb.connect(oldest(tmp_path / "store.duckdb"))
     assert migrate(connection, [*MIGRATIONS, LATER])[-1:] == [LATER.name]

@@ -148,6 +148,14 @@ UPDATE calls SET upstream_key = CAST(md5_number_lower(upstream_id) & 65535 AS US
     WHERE upstream_id IS NOT NULL;
 """
 
+# Its keys are hashes: each new one touched another part of the index, and nothing ever asks for one of them alone.
+_RUNS_WITHOUT_INDEX = """
+CREATE TABLE unindexed (key UBIGINT NOT NULL, pattern_id VARCHAR NOT NULL, trajectory_id VARCHAR NOT NULL);
+INSERT INTO unindexed SELECT key, pattern_id, trajectory_id FROM counted_runs;
+DROP TABLE counted_runs;
+ALTER TABLE unindexed RENAME TO counted_runs;
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("create_the_first_tables", _CREATE_TABLES),
     Migration("add_proxy_keys", _ADD_PROXY_KEYS),
@@ -162,6 +170,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("keep_sums_by_day", DAY_TABLES + rebuild_days_sql() + ";\n" + DAY_VIEWS),
     Migration("find_answers_by_a_short_key", _ADD_NAME_KEYS),
     Migration("count_new_calls_by_batch", count_by_batch_sql()),
+    Migration("keep_counted_runs_without_an_index", _RUNS_WITHOUT_INDEX),
 )
 
 

@@ -133,7 +133,7 @@ ADD_LATENCIES = _adding("counted_latencies", LATENCIES, ("attempts",))
 ADD_CALLERS = _adding("counted_callers", CALLERS, ("attempts", *_TOKENS, "unmetered"))
 ADD_SESSIONS = _adding("counted_sessions", _NEW_SESSIONS, ("runs",))
 """Comes before `ADD_RUNS`: it counts what that is going to add."""
-ADD_RUNS = f"INSERT OR IGNORE INTO counted_runs BY NAME {RUNS}"
+ADD_RUNS = f"INSERT INTO counted_runs BY NAME FROM {_NEW_RUNS}"
 
 _DAYS_OF_HOURS = """
 INSERT INTO counted_days BY NAME
