@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from ..traffic.patterns import PatternEntry
 from ..traffic.store import Store
 from ..traffic.students import Manifest
@@ -101,7 +103,12 @@ class Board:
             # the day's first sessions: those with unsure answers and those without would not be as many as by chance.
             return Scope(*key, kind, share, self._salt(AUDIT, key), 0, max(after, self._machines.live_at.get(key, 0.0)))
         minimum = self._options.audit_min_per_day if live else 0
-        return Scope(*key, kind, share, self._salt(kind, key), minimum, after)
+        scope = Scope(*key, kind, share, self._salt(kind, key), minimum, after)
+        if kind == AUDIT and live and state.warned:
+            # A warning is about what comes: earlier sessions would come first, and calm it with what was before.
+            earlier = self._share(key, structs.replace(state, warned=False), kind)
+            scope = replace(scope, raised_at=self._machines.warned_at[key], share_before=earlier)
+        return scope
 
     def _share(self, key: Key, state: PatternState, kind: str) -> float:
         if kind == WHOLE:

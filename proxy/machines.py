@@ -38,6 +38,8 @@ class Machines:
         self.left_at: dict[Key, float] = {}
         """When one was taken back from live to canary, or to a stricter threshold: what it served before is no evidence
         about what it serves now."""
+        self.warned_at: dict[Key, float] = {}
+        """When the guard of a live version last began to warn."""
         self._log, self._began_relative = log, began_relative
         self._states: dict[Key, PatternState] = {}
         for logged in log.events():
@@ -93,6 +95,8 @@ class Machines:
             self._began_relative(key, event.at, self.heard.count(key, SHADOW))
         if state.state == "live" and before.state not in ("live", "off"):
             self.live_at[key] = event.at
+        if state.warned and not before.warned:
+            self.warned_at[key] = event.at
         back = (state.state, before.state) == ("canary", "live")
         if back or (before.state in SERVING and state.state in SERVING and state.threshold != before.threshold):
             self.left_at[key] = event.at

@@ -40,6 +40,9 @@ class Scope:
     """The first so many sessions of each UTC day are looked at whatever the share."""
     after: float = 0.0
     """Only sessions that began later (Unix seconds), such as after the training snapshot."""
+    raised_at: float = 0.0
+    """Since when (Unix seconds) the share holds; of sessions that began before, `share_before` is looked at."""
+    share_before: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def sessions(store: Store, scope: Scope) -> Sequence[Row]:
     """The sessions that are looked at, ordered by their end: labelled, half labelled or still open."""
     key = scope.pattern_id, scope.student, scope.kind
     rows = session_rows(store).get(store, key, scope.after, lambda among: asked(store, scope, among))
-    if scope.share >= 1.0:
+    if scope.share >= 1.0 and not scope.raised_at:
         return rows
     chosen = _drawn(rows, scope)
     return [row for row in rows if row["trajectory_id"] in chosen]
@@ -203,7 +206,8 @@ def _drawn(rows: Sequence[Mapping[str, Any]], scope: Scope) -> set[str]:
     for row in sorted(rows, key=lambda row: (row["first_at"], row["trajectory_id"])):
         day = int(row["first_at"] // DAY_S)
         seen[day] = seen.get(day, 0) + 1
-        drawn = bucket(scope.salt, row["trajectory_id"]) < round(scope.share * BUCKETS)
+        share = scope.share if row["first_at"] >= scope.raised_at else scope.share_before
+        drawn = bucket(scope.salt, row["trajectory_id"]) < round(share * BUCKETS)
         if drawn or seen[day] <= scope.min_per_day or row["labelled"]:
             chosen.add(row["trajectory_id"])
     return chosen

@@ -98,6 +98,27 @@ def test_from_student_to_live_on_proof_and_back_on_failure(control_world: Any) -
     assert table_of(world).routes[world.pattern].share == 0
 
 
+def test_a_warning_is_answered_with_the_sessions_that_come(control_world: Any) -> None:
+    world = control_world
+    world.through_shadow()
+    keeper = world.plane.keeper
+    while keeper.board.state(world.pattern).state == "canary":
+        world.play(25, route="student", student=world.version)
+        world.label("audit")
+        world.idle()
+    world.now += 86_400.0
+    world.play(60, route="student", student=world.version)
+    *good, bad = keeper.tasks("audit", 1_000)
+    assert 19 <= len(good) < 30
+    for task in (*good, bad):
+        keeper.deliver(Label(task, float(task is bad), "other", 1, task.answer, world.now, 5.0))
+    world.idle()
+    assert keeper.board.state(world.pattern).warned
+    assert keeper.tasks("audit", 1_000) == []
+    ids = world.play(10, route="student", student=world.version)
+    assert [task.call_id for task in keeper.tasks("audit", 1_000)] == ids
+
+
 def test_the_log_alone_gives_the_same_state(control_world: Any) -> None:
     world = control_world
     world.play(40)

@@ -29,6 +29,8 @@ def told(log: EventLog) -> Machines:
         machines.hear(KEY, Session(at=2.0, kind="shadow", session=f"s{i}", loss=0.5 * (i == 3)))
     machines.hear(KEY, Operator(at=3.0, action="promote", actor="ada"))
     machines.hear(KEY, Operator(at=4.0, action="promote", actor="ada"))
+    for at in (4.1, 4.2, 4.3):
+        machines.hear(KEY, Session(at=at, kind="live", session=f"l{at}", loss=float(at > 4.1)))
     machines.hear(KEY, Invalid(at=4.5, n=9, bad=1, late=2))
     machines.hear(KEY, Operator(at=5.0, action="share", actor="ada", share=0.4))
     machines.hear(KEY, Operator(at=6.0, action="demote", actor="ada"))
@@ -38,7 +40,8 @@ def told(log: EventLog) -> Machines:
 
 def remembered(machines: Machines) -> tuple[object, ...]:
     heard = dict(machines.fed(KEY, "shadow"))
-    return (*machines.items(), heard, machines.counted, machines.passed_at, machines.live_at, machines.left_at)
+    since = machines.passed_at, machines.live_at, machines.left_at, machines.warned_at
+    return (*machines.items(), heard, machines.counted, *since)
 
 
 def test_a_start_remembers_all_that_the_events_said(log: EventLog) -> None:
@@ -47,6 +50,7 @@ def test_a_start_remembers_all_that_the_events_said(log: EventLog) -> None:
     assert machines.fed(KEY, "shadow") == {f"s{i}": 0.5 * (i == 3) for i in range(5)}
     assert tuple(machines.counted[KEY]) == (9, 1, 2)
     assert (machines.live_at[KEY], machines.left_at[KEY], machines.passed_at[KEY]) == (4.0, 5.0, 7.0)
+    assert machines.warned_at == {KEY: 4.3}
     assert machines.state(KEY).cooldown == 470
 
 
@@ -61,7 +65,7 @@ def test_an_event_that_makes_no_sense_leaves_neither_log_nor_memory_changed(log:
 def test_what_follows_is_logged_with_its_event(log: EventLog) -> None:
     told(log)
     reasons = [row["reason"] for row in log.transitions(10, "parcels")]
-    assert reasons == ["operator"] * 4 + ["student_registered"]
+    assert reasons == ["operator", "operator", "guard_warns", "operator", "operator", "student_registered"]
 
 
 def test_unknown_machines_are_new_ones(log: EventLog) -> None:

@@ -50,6 +50,17 @@ def test_a_share_of_sessions_is_a_stable_draw(world: Any) -> None:
     assert drawn(0.3) != drawn(0.3, "b")
 
 
+def test_a_share_that_rises_is_for_the_sessions_that_begin_then(world: Any) -> None:
+    world.play(30, route="student", student=world.version)
+    raised_at = world.now + 0.5
+    new = world.play(30, route="student", student=world.version)
+    warned = scope(world, AUDIT, share=1.0, salt="x", min_per_day=20, raised_at=raised_at)
+    rows = sessions.sessions(world.plane.store, warned)
+    assert [row["first_at"] >= raised_at for row in rows] == [False] * 20 + [True] * 30
+    calls = [task.call_id for task in sessions.tasks(world.plane.store, warned, 100)]
+    assert calls[20:] == new
+
+
 def test_the_first_sessions_of_each_day_are_looked_at_whatever_the_share(world: Any) -> None:
     world.play(30, route="student", student=world.version)
     world.now += 86_400.0
